@@ -1,0 +1,149 @@
+//! The switch: thread pointer, floating-point control words, stack, and back.
+//!
+//! Between the moment the thread pointer changes and the moment the stack does, compiled code runs with one thread's
+//! identity on another thread's stack. A single access to a thread-local there is a bug that no test shows twice, and the
+//! compiler may move or cache the address of any thread-local that the surrounding function uses. So both changes
+//! live in one function that is never inlined and uses none: [`carried`].
+//!
+//! The control words (MXCSR and the x87 control word) belong to the body as well: flush-to-zero set by one body must neither
+//! reach the next one, nor get lost when the body moves. They are read at each switch, and loaded only when they differ.
+//! The sticky exception flags of MXCSR travel with it; those of the x87 status word do not.
+//!
+//! Raw here: FSGSBASE instructions, `arch_prctl`, MXCSR, x87. Tested by `tests/fiber.rs`.
+
+use super::stack::Rest;
+use super::{FsBase, Resumed};
+use crate::syscall::{die, syscall3};
+use core::arch::asm;
+use corosensei::{Coroutine, CoroutineResult};
+
+/// A body with its suspended registers.
+pub(super) type Body = Coroutine<(), (), (), Rest>;
+
+const ARCH_SET_FS: usize = 0x1002;
+
+/// The floating-point control words of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Controls {
+    mxcsr: u32,
+    x87: u16,
+}
+
+impl Controls {
+    #[inline(always)]
+    pub(super) fn current() -> Controls {
+        let (mut mxcsr, mut x87) = (0u32, 0u16);
+        // SAFETY: both instructions store a control word into a live local.
+        unsafe {
+            asm!("stmxcsr [{}]", "fnstcw [{}]", in(reg) &mut mxcsr, in(reg) &mut x87, options(nostack, preserves_flags));
+        }
+        Controls { mxcsr, x87 }
+    }
+
+    /// Loads these words where `now`, the loaded ones, differ.
+    ///
+    /// # Safety
+    /// The code that runs next must be the code that these words belong to.
+    #[inline(always)]
+    unsafe fn load_over(self, now: Controls) {
+        if self.mxcsr != now.mxcsr {
+            // SAFETY: the value was stored by stmxcsr, so it has no reserved bit.
+            unsafe { asm!("ldmxcsr [{}]", in(reg) &self.mxcsr, options(nostack, preserves_flags, readonly)) };
+        }
+        if self.x87 != now.x87 {
+            // SAFETY: exceptions pending under the old mask are cleared, or unmasking would raise them in the wrong body.
+            unsafe { asm!("fnclex", "fldcw [{}]", in(reg) &self.x87, options(nostack, preserves_flags, readonly)) };
+        }
+    }
+}
+
+/// The address of the loaded thread control block, which x86_64's thread ABI keeps in its first word.
+#[inline(always)]
+pub(super) fn own_control_block() -> u64 {
+    let block;
+    // SAFETY: reads the first word of the loaded control block.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) block, options(nostack, preserves_flags, readonly)) };
+    block
+}
+
+#[inline(always)]
+fn thread_pointer(by: FsBase) -> u64 {
+    match by {
+        FsBase::Syscall => own_control_block(),
+        FsBase::Instruction => {
+            let pointer;
+            // SAFETY: `Fiber::spawn` accepts this variant only where the kernel has enabled FSGSBASE.
+            unsafe { asm!("rdfsbase {}", out(reg) pointer, options(nostack, nomem, preserves_flags)) };
+            pointer
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` is the control block of a parked lender, or the caller's own; the caller touches no thread-local until the code
+/// that the block belongs to runs. Not `nomem`: what thread-locals mean changes here.
+#[inline(always)]
+unsafe fn load_thread_pointer(by: FsBase, pointer: u64) {
+    match by {
+        // SAFETY: FSGSBASE is enabled (see `thread_pointer`); the value is a control block by contract.
+        FsBase::Instruction => unsafe { asm!("wrfsbase {}", in(reg) pointer, options(nostack, preserves_flags)) },
+        FsBase::Syscall => {
+            // SAFETY: ARCH_SET_FS writes the register only.
+            let answer = unsafe { syscall3(libc::SYS_arch_prctl, ARCH_SET_FS, pointer as usize, 0) };
+            if answer != 0 {
+                die("corelane-os: arch_prctl refused to load the thread pointer of a live thread\n");
+            }
+        }
+    }
+}
+
+/// Resumes `body` on the calling thread with its lender's thread pointer and control words, until it suspends or returns.
+///
+/// # Safety
+/// The lender that `pointer` belongs to is parked and stays so; `body` is not finished, for corosensei would panic here, with
+/// the wrong identity loaded.
+#[inline(never)]
+pub(super) unsafe fn carried(body: &mut Body, controls: &mut Controls, pointer: u64, by: FsBase) -> Resumed {
+    let own_controls = Controls::current();
+    let own_pointer = thread_pointer(by);
+    // SAFETY: from here to the second load no thread-local is touched, only the body runs; the lender is parked by contract.
+    unsafe {
+        controls.load_over(own_controls);
+        load_thread_pointer(by, pointer);
+    }
+    let result = body.resume(());
+    // SAFETY: the body has left; this is the carrier's own pointer.
+    unsafe { load_thread_pointer(by, own_pointer) };
+    put_back(own_controls, controls);
+    resumed(result)
+}
+
+/// Resumes `body` on its own kernel thread, until it suspends or returns.
+///
+/// # Safety
+/// Called by the lender of `body`, above the body's part of the stack; `body` is not finished.
+#[inline(never)]
+pub(super) unsafe fn native(body: &mut Body, controls: &mut Controls) -> Resumed {
+    let own_controls = Controls::current();
+    // SAFETY: the body, to which the words belong, runs next.
+    unsafe { controls.load_over(own_controls) };
+    let result = body.resume(());
+    put_back(own_controls, controls);
+    resumed(result)
+}
+
+/// Keeps the words that the body left, and loads those of whoever resumed it.
+#[inline(always)]
+fn put_back(own: Controls, bodys: &mut Controls) {
+    *bodys = Controls::current();
+    // SAFETY: the code that runs next is the one that `own` was read from.
+    unsafe { own.load_over(*bodys) };
+}
+
+#[inline(always)]
+fn resumed(result: CoroutineResult<(), ()>) -> Resumed {
+    match result {
+        CoroutineResult::Yield(()) => Resumed::Suspended,
+        CoroutineResult::Return(()) => Resumed::Finished,
+    }
+}

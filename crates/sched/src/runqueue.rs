@@ -1,0 +1,299 @@
+//! The runqueue of one CPU: its current task and those that wait for it.
+//!
+//! The kernel keeps a queue of all runnable tasks and, beside it, a sorted list of the pushable ones.
+//! Two lists per task double the work of every enqueue. Here a queued task is in exactly one of three
+//! arrays, by why it may or may not leave: *free*, *held* (it has a migrate-disable guard) and *bound*
+//! (one CPU only). The free array is the pushable list; the held array is who might be stuck. Picking
+//! compares three heads.
+//!
+//! The current task is not in an array. Its place is kept by its key: put back as preempted it stands in
+//! front of its level, put back as yielded behind it.
+//!
+//! Cost: every operation is constant, but for inserting a task that comes from elsewhere (the tasks of
+//! its level with a later key) and [`Runqueue::remove`]. Nothing allocates.
+
+use crate::fifo::{FifoArray, KEY_ORDINARY};
+use crate::{CarrierId, CpuId, Entity, Level, Movable, Node, Prio, Residence, RootDomain, TaskRef};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Where in its level a task is put.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Place {
+    /// Behind its equals: a wake, a yield, the end of a slice, a raise.
+    Tail = 0,
+    /// In front of those that have not run: it was preempted, here or elsewhere.
+    Preempted = 1,
+    /// As it stood on the runqueue that it comes from: it was pushed or pulled while queued.
+    Keep = 2,
+    /// In front of all its equals: its priority was lowered.
+    Head = 3,
+}
+
+/// What became of a task that was to be enqueued.
+#[must_use]
+pub enum Arrival<T> {
+    /// It is queued here; `preempts` says that it is above the current task.
+    Queued {
+        /// Whether the CPU should switch to it.
+        preempts: bool,
+    },
+    /// It may not run here (its affinity changed on the way): the caller places it anew.
+    Elsewhere(TaskRef<T>),
+}
+
+/// What publishing changed.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// The CPU's level went down: the caller pulls.
+    Lowered,
+    /// It stayed or went up.
+    NotLowered,
+}
+
+/// The runnable tasks of one CPU.
+pub struct Runqueue<T> {
+    cpu: CpuId,
+    free: FifoArray<T>,
+    held: FifoArray<T>,
+    bound: FifoArray<T>,
+    current: Option<TaskRef<T>>,
+    /// The level published while nothing real-time is runnable.
+    rest: Level,
+    seq: u64,
+    worker: Option<CarrierId>,
+}
+
+impl<T> Runqueue<T> {
+    /// An empty runqueue for `cpu`.
+    pub fn new(cpu: CpuId) -> Runqueue<T> {
+        let (free, held, bound) = (FifoArray::new(), FifoArray::new(), FifoArray::new());
+        Runqueue {
+            cpu,
+            free,
+            held,
+            bound,
+            current: None,
+            rest: Level::IDLE,
+            seq: 0,
+            worker: None,
+        }
+    }
+
+    /// The CPU this runqueue belongs to.
+    pub fn cpu(&self) -> CpuId {
+        self.cpu
+    }
+
+    /// Gives the worker role of this CPU to `carrier`.
+    pub fn grant_role(&mut self, carrier: CarrierId) {
+        self.worker = Some(carrier);
+    }
+
+    /// Who has the worker role.
+    pub fn worker(&self) -> Option<CarrierId> {
+        self.worker
+    }
+
+    /// Sets the level to publish when nothing real-time is runnable: idle, background, or invalid.
+    pub fn set_rest(&mut self, rest: Level) {
+        self.rest = rest;
+    }
+
+    /// The task that the CPU runs.
+    pub fn current(&self) -> Option<&TaskRef<T>> {
+        self.current.as_ref()
+    }
+
+    /// The number of queued tasks, the current one not among them.
+    pub fn queued(&self) -> usize {
+        self.free.len() + self.held.len() + self.bound.len()
+    }
+
+    /// The most urgent queued priority.
+    pub fn top_queued(&self) -> Option<Prio> {
+        self.free.top().max(self.held.top()).max(self.bound.top())
+    }
+
+    /// The level of the most urgent runnable task, running or queued.
+    pub fn top(&self) -> Level {
+        let queued = self.top_queued().map_or(self.rest, Level::of);
+        queued.max(self.running())
+    }
+
+    /// The level of the current task.
+    pub fn running(&self) -> Level {
+        self.current
+            .as_ref()
+            .map_or(self.rest, |task| task.entity().level())
+    }
+
+    /// Whether a queued task is above the current one.
+    pub fn must_switch(&self) -> bool {
+        self.top_queued().map_or(Level::IDLE, Level::of) > self.running()
+    }
+
+    /// Whether a queued task is at the level of the current one, or above.
+    pub fn has_peer(&self) -> bool {
+        self.top_queued()
+            .is_some_and(|prio| Level::of(prio) >= self.running())
+    }
+
+    /// Enqueues a task that is runnable and on no queue.
+    pub fn enqueue(&mut self, task: TaskRef<T>, place: Place) -> Arrival<T> {
+        let entity = task.entity();
+        entity.adopt(self.cpu);
+        let movable = entity.movable();
+        if movable != Movable::Held && !entity.affinity().contains(self.cpu) {
+            return Arrival::Elsewhere(task);
+        }
+        let prio = entity.prio();
+        let key = self.key(entity, prio, place);
+        entity.set_filed(movable);
+        entity.set_residence(Residence::Queued);
+        self.array_mut(movable).insert(task, prio, key);
+        Arrival::Queued {
+            preempts: Level::of(prio) > self.running(),
+        }
+    }
+
+    /// Makes the most urgent queued task current and returns it.
+    ///
+    /// # Panics
+    /// If there is a current task: it is put back or taken first.
+    pub fn pick_next(&mut self) -> Option<&TaskRef<T>> {
+        assert!(
+            self.current.is_none(),
+            "the current task is put back before the next is picked"
+        );
+        let best = [&self.free, &self.held, &self.bound].map(|array| array.first().map(rank));
+        let top = best.iter().flatten().max().copied()?;
+        let array = match best.iter().position(|rank| *rank == Some(top)) {
+            Some(0) => &mut self.free,
+            Some(1) => &mut self.held,
+            _ => &mut self.bound,
+        };
+        let task = array.pop()?;
+        task.entity().set_residence(Residence::Current);
+        self.current = Some(task);
+        self.current.as_ref()
+    }
+
+    /// Puts the current task back into the queue.
+    pub fn put_prev(&mut self, place: Place) -> Arrival<T> {
+        let task = self
+            .take_current()
+            .expect("only a current task is put back");
+        self.enqueue(task, place)
+    }
+
+    /// Takes the current task off the runqueue: it waits, ends or leaves for another CPU.
+    pub fn take_current(&mut self) -> Option<TaskRef<T>> {
+        let task = self.current.take()?;
+        task.entity().set_residence(Residence::Away);
+        Some(task)
+    }
+
+    /// Takes `task` out of the queue if it is queued here.
+    pub fn remove(&mut self, task: &Node<T>) -> Option<TaskRef<T>> {
+        let entity = task.entity();
+        if entity.residence() != Residence::Queued || entity.last_cpu() != self.cpu {
+            return None;
+        }
+        let task = self.array_mut(entity.filed()).remove(task);
+        task.entity().set_residence(Residence::Away);
+        Some(task)
+    }
+
+    /// Publishes the level and the best candidate of this CPU, under its lock.
+    pub fn publish(&self, domain: &RootDomain) -> Change {
+        let candidate = self.candidate();
+        if domain.overload.level(self.cpu) != candidate {
+            domain.overload.set(self.cpu, candidate);
+        }
+        let top = self.top();
+        if domain.cpupri.level(self.cpu) != top && domain.cpupri.set(self.cpu, top) > top {
+            return Change::Lowered;
+        }
+        Change::NotLowered
+    }
+
+    /// The most urgent queued task that another CPU could help: one that may move, or one that is stuck
+    /// here under a current task that could leave.
+    pub fn candidate(&self) -> Option<Level> {
+        let shiftable = |task: &TaskRef<T>| task.entity().affinity().count() > 1;
+        let stuck = match &self.current {
+            Some(task) if !shiftable(task) => None,
+            _ => self.stuck().map(queued_prio),
+        };
+        self.free.top().max(stuck).map(Level::of)
+    }
+
+    /// The queued tasks that may move, most urgent first.
+    pub fn pushable(&self) -> impl Iterator<Item = &Node<T>> {
+        self.free.iter()
+    }
+
+    /// The most urgent queued task that may not leave this CPU.
+    pub fn stuck(&self) -> Option<&Entity> {
+        self.held
+            .first()
+            .into_iter()
+            .chain(self.bound.first())
+            .max_by_key(|entity| rank(entity))
+    }
+
+    /// Every queued task: most urgent first within free, then held, then bound.
+    pub fn iter_queued(&self) -> impl Iterator<Item = &Node<T>> {
+        self.free
+            .iter()
+            .chain(self.held.iter())
+            .chain(self.bound.iter())
+    }
+
+    fn array_mut(&mut self, movable: Movable) -> &mut FifoArray<T> {
+        match movable {
+            Movable::Free => &mut self.free,
+            Movable::Held => &mut self.held,
+            Movable::Bound => &mut self.bound,
+        }
+    }
+
+    fn key(&mut self, entity: &Entity, prio: Prio, place: Place) -> u64 {
+        let stamp = entity.key.load(Relaxed) & !KEY_ORDINARY; // Relaxed: under the runqueue lock.
+        match place {
+            Place::Tail => {
+                // A clock in Lamport's sense: later than all that this CPU has seen.
+                self.seq = self.seq.max(stamp) + 1;
+                KEY_ORDINARY | self.seq
+            }
+            Place::Preempted | Place::Keep => {
+                self.seq = self.seq.max(stamp);
+                let ordinary = entity.key.load(Relaxed) & KEY_ORDINARY; // Relaxed: as above.
+                if place == Place::Keep {
+                    ordinary | stamp
+                } else {
+                    stamp
+                }
+            }
+            Place::Head => {
+                let arrays = [&self.free, &self.held, &self.bound];
+                let first = arrays.iter().filter_map(|array| array.first_of(prio));
+                let first = first.map(|entity| entity.key.load(Relaxed)).min(); // Relaxed: as above.
+                first.map_or(stamp, |key| key.saturating_sub(1).min(KEY_ORDINARY - 1))
+            }
+        }
+    }
+}
+
+/// Greater is picked first: by priority, then by the smaller key.
+fn rank(entity: &Entity) -> (u8, core::cmp::Reverse<u64>) {
+    let level = entity.level.load(Relaxed); // Relaxed: under the runqueue lock, as is the key.
+    (level, core::cmp::Reverse(entity.key.load(Relaxed)))
+}
+
+/// The priority by which a queued task is filed.
+fn queued_prio(entity: &Entity) -> Prio {
+    Prio::from_raw(entity.level.load(Relaxed)) // Relaxed: under the runqueue lock.
+}

@@ -1,0 +1,258 @@
+//! The state of a task, in one word: who may enqueue it, and who must not touch it.
+//!
+//! A task that waits is woken by anyone, at any time: before it has gone to sleep, while its carrier is
+//! still on its stack, or twice at once. A flag and a queue can each be right alone and still enqueue a
+//! task twice or resume a stack that somebody is standing on. So one word decides, and every transition
+//! returns what its caller must do next.
+//!
+//! ```text
+//!              (1) dispatch                 (3) begin_wait
+//!   ┌─► QUEUED ────────────► RUNNING ────────────────────► LEAVING
+//!   │      ▲   (2) requeue     │ ▲  └─(4) finish─► DONE       │
+//!   │      └───────────────────┘ │                            │ (5) commit_wait
+//!   │                            │ (3') begin_wait, woken     ▼
+//!   │                            └── the wake is consumed   PARKED
+//!   ├──────── (5') commit_wait, woken ◄───────────────────────┤
+//!   └──────── (6) wake ◄──────────────────────────────────────┘
+//! ```
+//!
+//! (1) `dispatch`, by the worker that picked it. (2) `requeue`, by the carrier after it left the stack:
+//! yield and preemption. (3) `begin_wait`, by the task itself; (3') a wake was recorded, it goes on.
+//! (4) `finish`, by the carrier after the closure returned; a queued task that never ran finishes too.
+//! (5) `commit_wait`, by the carrier after it left the stack; (5') a wake came in between and the carrier
+//! must enqueue the task. (6) `wake`, by anyone; the winner must enqueue the task.
+//!
+//! *Leave before arrive*: only (2), (5) and (5') make a stack resumable, and all are release stores by a
+//! carrier that has left it; (1) acquires. A wake that comes earlier sets WOKEN and nobody spins.
+//! WOKEN survives QUEUED, so a task may see one wake that is not its own: waits are loops over a
+//! condition. A task that runs on its own kernel thread is RUNNING. Kernel preemption will add FROZEN
+//! between RUNNING and QUEUED; its edges belong to the takeover protocol.
+
+use core::sync::atomic::{AtomicU32, Ordering::*};
+
+/// The phase of a task; see the module's picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum TaskPhase {
+    /// Runnable: in a queue, an inbox or a slot, or on its way between them.
+    Queued = 0,
+    /// Its stack is in use.
+    Running = 1,
+    /// It waits, but its carrier is still on its stack.
+    Leaving = 2,
+    /// It waits.
+    Parked = 3,
+    /// Its closure has returned, unwound or been dropped.
+    Done = 4,
+}
+
+const PHASE: u32 = 0b111;
+const WOKEN: u32 = 0b1000;
+
+/// What a task that wants to wait must do.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// Suspend; the carrier commits.
+    Leave,
+    /// A wake was already there: check the condition again.
+    Woken,
+}
+
+/// What the carrier must do after it left a waiting task's stack.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Commit {
+    /// Nothing: the task is parked and may already be running elsewhere.
+    Parked,
+    /// Enqueue the task: a wake came while it was leaving.
+    Enqueue,
+}
+
+/// What a waker must do.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wake {
+    /// The task was parked and is now the waker's to enqueue.
+    Enqueue,
+    /// It was not parked; the wake is recorded.
+    Recorded,
+    /// It is done.
+    TooLate,
+}
+
+/// Whether finishing changed anything.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// The task is now done.
+    Finished,
+    /// It already was.
+    Already,
+}
+
+/// The state word of a task.
+pub struct StateWord(AtomicU32);
+
+impl StateWord {
+    /// A new task: runnable, owned by its spawner until it is enqueued.
+    pub const fn new() -> StateWord {
+        StateWord(AtomicU32::new(TaskPhase::Queued as u32))
+    }
+
+    /// The phase at some instant of the call.
+    pub fn phase(&self) -> TaskPhase {
+        // Acquire: pairs with the release of each transition, so that `Done` shows the task's writes.
+        match self.0.load(Acquire) & PHASE {
+            0 => TaskPhase::Queued,
+            1 => TaskPhase::Running,
+            2 => TaskPhase::Leaving,
+            3 => TaskPhase::Parked,
+            _ => TaskPhase::Done,
+        }
+    }
+
+    /// (1) The worker picked the task and is about to resume it.
+    pub fn dispatch(&self) {
+        self.step(TaskPhase::Queued, TaskPhase::Running);
+    }
+
+    /// (2) The carrier has left the stack of a task that yielded or was preempted.
+    pub fn requeue(&self) {
+        self.step(TaskPhase::Running, TaskPhase::Queued);
+    }
+
+    /// (3) The running task wants to wait.
+    pub fn begin_wait(&self) -> Wait {
+        // Acquire pairs with the Release of `wake`: the condition it set is visible when we loop.
+        if self.0.fetch_and(!WOKEN, AcqRel) & WOKEN != 0 {
+            return Wait::Woken;
+        }
+        // A wake between the two steps sets WOKEN again; `commit_wait` finds it.
+        self.step(TaskPhase::Running, TaskPhase::Leaving);
+        Wait::Leave
+    }
+
+    /// (5) The carrier has left the stack of a waiting task.
+    pub fn commit_wait(&self) -> Commit {
+        let leaving = TaskPhase::Leaving as u32;
+        // Release: whoever wakes and resumes the task acquires everything written on its stack.
+        // Lost to a wake: the word holds WOKEN, which the carrier consumes by enqueueing the task.
+        match self
+            .0
+            .compare_exchange(leaving, TaskPhase::Parked as u32, AcqRel, Acquire)
+        {
+            Ok(_) => Commit::Parked,
+            Err(seen) => {
+                assert_eq!(
+                    seen,
+                    leaving | WOKEN,
+                    "only a wake may touch a leaving task"
+                );
+                self.0.store(TaskPhase::Queued as u32, Release); // Release: pairs with `dispatch`.
+                Commit::Enqueue
+            }
+        }
+    }
+
+    /// (6) Somebody made the task's condition true.
+    pub fn wake(&self) -> Wake {
+        let mut seen = self.0.load(Relaxed); // Relaxed: the exchange below checks it.
+        loop {
+            let (next, answer) = match seen & PHASE {
+                phase if phase == TaskPhase::Done as u32 => return Wake::TooLate,
+                phase if phase == TaskPhase::Parked as u32 => {
+                    (TaskPhase::Queued as u32, Wake::Enqueue)
+                }
+                _ => (seen | WOKEN, Wake::Recorded),
+            };
+            // AcqRel: Release publishes the waker's condition to the task, also when the word does not
+            // change; Acquire makes the parked stack visible to whoever enqueues it.
+            match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
+                Ok(_) => return answer,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// (4) The task has returned, unwound, or been dropped before its first run.
+    pub fn finish(&self) -> Finish {
+        // AcqRel: Release publishes the task's last writes to whoever sees `Done`.
+        match self.0.swap(TaskPhase::Done as u32, AcqRel) & PHASE {
+            phase if phase == TaskPhase::Done as u32 => Finish::Already,
+            _ => Finish::Finished,
+        }
+    }
+
+    fn step(&self, from: TaskPhase, to: TaskPhase) {
+        // AcqRel: dispatch acquires what the last carrier and the last waker released; leaving releases.
+        let seen = self.0.fetch_xor(from as u32 ^ to as u32, AcqRel);
+        assert_eq!(
+            seen & PHASE,
+            from as u32,
+            "a task steps from {from:?} to {to:?}"
+        );
+    }
+}
+
+impl Default for StateWord {
+    fn default() -> StateWord {
+        StateWord::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn running() -> StateWord {
+        let word = StateWord::new();
+        word.dispatch();
+        word
+    }
+
+    #[test]
+    fn a_wake_of_a_parked_task_is_the_wakers_to_enqueue() {
+        let word = running();
+        assert_eq!(word.begin_wait(), Wait::Leave);
+        assert_eq!(word.commit_wait(), Commit::Parked);
+        assert_eq!(word.wake(), Wake::Enqueue);
+        assert_eq!(word.wake(), Wake::Recorded);
+        word.dispatch();
+        assert_eq!(word.begin_wait(), Wait::Woken);
+        assert_eq!(word.begin_wait(), Wait::Leave);
+    }
+
+    #[test]
+    fn a_wake_while_leaving_makes_the_carrier_enqueue() {
+        let word = running();
+        assert_eq!(word.begin_wait(), Wait::Leave);
+        assert_eq!(word.wake(), Wake::Recorded);
+        assert_eq!(word.commit_wait(), Commit::Enqueue);
+        word.dispatch();
+        assert_eq!(word.begin_wait(), Wait::Leave);
+    }
+
+    #[test]
+    fn a_wake_of_a_running_task_survives_a_yield() {
+        let word = running();
+        assert_eq!(word.wake(), Wake::Recorded);
+        word.requeue();
+        word.dispatch();
+        assert_eq!(word.begin_wait(), Wait::Woken);
+    }
+
+    #[test]
+    fn a_done_task_cannot_be_woken() {
+        let word = running();
+        assert_eq!(word.finish(), Finish::Finished);
+        assert_eq!(word.wake(), Wake::TooLate);
+        assert_eq!(word.finish(), Finish::Already);
+    }
+
+    #[test]
+    #[should_panic(expected = "Running to Queued")]
+    fn requeueing_a_queued_task_is_a_broken_invariant() {
+        StateWord::new().requeue();
+    }
+}

@@ -1,0 +1,69 @@
+//! Eight levels in one word: comparisons on bytes inside a `u64`.
+//!
+//! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function here
+//! is a handful of plain instructions without a branch. Bytes above 127 give wrong answers.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Eight copies of `level`.
+pub(crate) const fn splat(level: u8) -> u64 {
+    ONES * level as u64
+}
+
+/// Each byte of `word` whose bit in `allowed` is clear becomes 127.
+pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
+    let spread = (ONES * allowed as u64) & 0x8040_2010_0804_0201;
+    let kept = ((spread + (HIGH - ONES)) | spread) & HIGH; // 0x80 where the bit was set
+    let full = (kept - (kept >> 7)) | kept; // 0xff where the bit was set
+    (word & full) | (splat(127) & !full)
+}
+
+/// The smaller byte of each pair.
+pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
+    let a_not_less = ((a | HIGH) - b) & HIGH;
+    let take_b = (a_not_less - (a_not_less >> 7)) | a_not_less;
+    (b & take_b) | (a & !take_b)
+}
+
+/// The smallest of the eight bytes.
+pub(crate) const fn min_byte(word: u64) -> u8 {
+    let word = min_bytes(word, word >> 32 | splat(127) << 32);
+    let word = min_bytes(word, word >> 16 | splat(127) << 48);
+    let word = min_bytes(word, word >> 8 | splat(127) << 56);
+    word as u8
+}
+
+/// One bit for each byte equal to `level`, the lowest byte in bit 0.
+pub(crate) const fn equal_bits(word: u64, level: u8) -> u8 {
+    let differs = word ^ splat(level);
+    let equal = (HIGH - differs) & HIGH; // 0x80 where the difference is zero
+    ((equal >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn word(bytes: [u8; 8]) -> u64 {
+        u64::from_le_bytes(bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn every_operation_agrees_with_bytes(
+            a in prop::array::uniform8(0u8..=127), b in prop::array::uniform8(0u8..=127),
+            allowed: u8, probe in 0usize..8,
+        ) {
+            let smaller: [u8; 8] = core::array::from_fn(|i| a[i].min(b[i]));
+            prop_assert_eq!(min_bytes(word(a), word(b)), word(smaller));
+            prop_assert_eq!(min_byte(word(a)), *a.iter().min().unwrap());
+            let kept: [u8; 8] = core::array::from_fn(|i| if allowed >> i & 1 == 1 { a[i] } else { 127 });
+            prop_assert_eq!(keep(word(a), allowed), word(kept));
+            let level = a[probe];
+            let equal = (0..8).filter(|i| a[*i] == level).fold(0, |bits, i| bits | 1 << i);
+            prop_assert_eq!(equal_bits(word(a), level), equal);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Links between the documents, and from the source's docs to them, lead somewhere.
+//!
+//! A protocol page beside the code is read as long as the code points at it. Rename a heading and
+//! the pointer leads nowhere; rustdoc does not look at it, and no reader reports it. Checked are
+//! relative links in Markdown files, and links to Markdown files in `//!` and `///` docs: the file
+//! exists, and so does the anchor. Web addresses are not checked, because a check must not depend
+//! on the network.
+
+use super::Finding;
+use super::markdown::{anchors, link_targets, prose};
+use crate::workspace::{File, Tree};
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in &tree.files {
+        for (number, target) in links(file) {
+            if let Some(message) = broken(tree, file, &target) {
+                findings.push(Finding::at(file, number, message));
+            }
+        }
+    }
+    findings
+}
+
+/// The links of a file that this rule looks at, with their lines.
+fn links(file: &File) -> Vec<(usize, String)> {
+    let targets = |(number, line): (usize, &str)| {
+        link_targets(line)
+            .into_iter()
+            .map(move |target| (number, target))
+            .collect::<Vec<_>>()
+    };
+    let near =
+        |(_, target): &(usize, String)| !target.contains("://") && !target.starts_with("mailto:");
+    if file.path.ends_with(".md") {
+        return prose(file.lines()).flat_map(targets).filter(near).collect();
+    }
+    let to_a_page = |(_, target): &(usize, String)| {
+        target
+            .split('#')
+            .next()
+            .is_some_and(|path| path.ends_with(".md"))
+    };
+    prose(docs(file))
+        .flat_map(targets)
+        .filter(near)
+        .filter(to_a_page)
+        .collect()
+}
+
+/// The text of the docs in a source file; nothing for other files.
+fn docs(file: &File) -> impl Iterator<Item = (usize, &str)> {
+    let doc = |line: &'_ str| {
+        ["//!", "///"]
+            .iter()
+            .any(|mark| line.trim_start().starts_with(mark))
+    };
+    file.lines()
+        .filter(move |(_, line)| file.is_rust() && doc(line))
+        .map(|(number, line)| (number, &line.trim_start()[3..]))
+}
+
+fn broken(tree: &Tree, from: &File, target: &str) -> Option<String> {
+    let (path, anchor) = match target.split_once('#') {
+        Some((path, anchor)) => (path, Some(anchor)),
+        None => (target, None),
+    };
+    let Some(path) = resolve(&from.path, path) else {
+        return Some(format!(
+            "the link `{target}` leaves the repository, link within it"
+        ));
+    };
+    if !tree.has(&path) {
+        return Some(format!(
+            "the link `{target}` leads to no file ({path}), correct it"
+        ));
+    }
+    let page = tree.file(&path).filter(|file| file.path.ends_with(".md"))?;
+    let anchor = anchor.filter(|anchor| !anchor.is_empty())?;
+    let known = anchors(page.lines());
+    (!known.iter().any(|known| known == anchor)).then(|| {
+        format!(
+            "the link `{target}` leads to no heading of {path}, correct it (there are: {})",
+            known.join(", ")
+        )
+    })
+}
+
+/// The path that a link in the file `from` means, relative to the root; `None` above the root.
+fn resolve(from: &str, path: &str) -> Option<String> {
+    if path.is_empty() {
+        return Some(from.to_string());
+    }
+    let mut parts: Vec<&str> = if path.starts_with('/') {
+        Vec::new()
+    } else {
+        from.split('/').collect()
+    };
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            name => parts.push(name),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::tidy::printed;
+    use crate::workspace::Tree;
+
+    const PAGE: (&str, &str) = (
+        "docs/balance.md",
+        "# Push\nSee [here](#push).\n## The losing race\n",
+    );
+
+    fn findings(path: &str, text: &str) -> Vec<String> {
+        printed(&check(&Tree::of(&[PAGE, (path, text)])))
+    }
+
+    #[test]
+    fn links_that_lead_somewhere_pass() {
+        let text = "[a](docs/balance.md#the-losing-race) [b](docs) [c](/docs/balance.md) [d](https://x.org/y.md#z)";
+        assert_eq!(findings("README.md", text), [""; 0]);
+        assert_eq!(
+            findings(
+                "docs/deep/page.md",
+                "[up](../balance.md)\n```\n[code](gone.md)\n```\n"
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_link_to_a_missing_file_fails() {
+        assert_eq!(
+            findings("docs/b.md", "\n[a](gone.md)"),
+            ["docs/b.md:2: the link `gone.md` leads to no file (docs/gone.md), correct it"]
+        );
+    }
+
+    #[test]
+    fn a_link_to_a_missing_heading_fails_and_names_those_that_exist() {
+        assert_eq!(
+            findings("README.md", "[a](docs/balance.md#pull)"),
+            [
+                "README.md:1: the link `docs/balance.md#pull` leads to no heading of docs/balance.md, \
+              correct it (there are: push, the-losing-race)"
+            ]
+        );
+        assert_eq!(findings("README.md", "# One\n[a](#two)").len(), 1);
+    }
+
+    #[test]
+    fn a_link_out_of_the_repository_fails() {
+        assert_eq!(
+            findings("README.md", "[a](../secret.md)"),
+            ["README.md:1: the link `../secret.md` leaves the repository, link within it"]
+        );
+    }
+
+    #[test]
+    fn docs_in_the_source_are_checked_where_they_link_to_a_page() {
+        let good = "//! See [the proof](../docs/balance.md#push) and [`Vec`](std::vec::Vec).\n";
+        assert_eq!(findings("src/lib.rs", good), [""; 0]);
+        let bad = "    /// See [the proof](../docs/balance.md#gone).\nlet a = \"[x](gone.md)\";\n";
+        assert_eq!(findings("src/lib.rs", bad).len(), 1);
+    }
+}
