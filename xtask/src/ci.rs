@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 use binaries::TestBinary;
 use modes::{Host, Mode};
-use scratch::Scratch;
+use scratch::{Placed, Scratch};
 use steps::{Action, STEPS, Step};
-use watched::{Deadline, Failure};
+use watched::{Deadline, Failure, Kept};
 
 use crate::workspace;
 
@@ -38,7 +38,7 @@ struct Run {
     scratch: Scratch,
     host: Host,
     tests: Vec<TestBinary>,
-    cli: Option<PathBuf>,
+    cli: Option<Placed>,
 }
 
 enum Outcome {
@@ -135,11 +135,12 @@ impl Run {
                     return Ok(Outcome::Skipped(reason));
                 }
                 let launch = |arguments: &[&str]| {
-                    let mut command = self.host.command(*mode, program);
+                    let mut command = self.host.command(*mode, &program.path);
                     command.args(arguments).current_dir(&self.root);
                     watched::kept(&mut command, &self.scratch, deadline)
                 };
-                smoke::check(launch, arguments, expect)?;
+                smoke::check(launch, arguments, expect)
+                    .map_err(|failure| failure.of_program(step.name, program))?;
             }
         }
         Ok(Outcome::Passed)
@@ -159,16 +160,15 @@ impl Run {
         }
         for test in &self.tests {
             let deadline = deadline.or_after(TEST_BINARY_MAX, "the limit of one test executable");
-            let mut command = self.host.command(mode, &test.path);
+            let mut command = self.host.command(mode, &test.program.path);
             command
                 .arg("--test-threads=1")
                 .current_dir(&test.folder)
                 .env("CARGO_MANIFEST_DIR", &test.folder);
             let began = Instant::now();
-            let kept = watched::kept(&mut command, &self.scratch, deadline)?;
-            if !kept.status.success() {
-                return Err(kept.failure(&format!("{} ended with {}", test.name, kept.status)));
-            }
+            let kept = watched::kept(&mut command, &self.scratch, deadline)
+                .and_then(Kept::succeeded)
+                .map_err(|failure| failure.of_program(&test.name, &test.program))?;
             println!(
                 "    {}: {}, {:.1} s",
                 test.name,

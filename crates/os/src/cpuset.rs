@@ -1,7 +1,8 @@
 //! Sets of kernel CPUs of any size.
 //!
-//! `cpu_set_t` ends at 1024 CPUs, and the kernel refuses a shorter buffer than its own mask. A [`KernelCpuSet`] grows with
-//! the highest CPU it holds. It also reads the kernel's list format (`0-3,8,10-11`), in which sysfs tells about CPUs.
+//! `cpu_set_t` ends at 1024 CPUs, and the kernel refuses a shorter buffer than its own mask. A
+//! [`KernelCpuSet`] grows with the highest CPU it holds. It also reads the kernel's list format
+//! (`0-3,8,10-11`), in which sysfs tells about CPUs.
 
 use core::fmt;
 
@@ -15,7 +16,8 @@ impl fmt::Display for KernelCpu {
     }
 }
 
-/// A CPU number above this in a list is a malformed list; the kernel's own bound (CONFIG_NR_CPUS) is 8192.
+/// A CPU number above this in a list is a malformed list; the kernel's own bound (CONFIG_NR_CPUS)
+/// is 8192.
 const CPUS_MAX: u32 = 1 << 16;
 
 /// A set of kernel CPUs, without an upper bound of its own.
@@ -35,10 +37,15 @@ impl KernelCpuSet {
         [cpu].into_iter().collect()
     }
 
-    /// Reads the kernel's list format; `None` when it is malformed. The empty string is the empty set.
+    /// Reads the kernel's list format; `None` when it is malformed. The empty string is the empty
+    /// set.
     pub fn parse_list(list: &str) -> Option<KernelCpuSet> {
         let mut set = KernelCpuSet::new();
-        for part in list.trim().split(',').filter(|part| !part.trim().is_empty()) {
+        for part in list
+            .trim()
+            .split(',')
+            .filter(|part| !part.trim().is_empty())
+        {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
             if first > last || last > CPUS_MAX {
@@ -67,12 +74,17 @@ impl KernelCpuSet {
 
     /// Whether the CPU is in the set.
     pub fn contains(&self, cpu: KernelCpu) -> bool {
-        self.words.get(cpu.0 as usize / 64).is_some_and(|word| word & (1 << (cpu.0 % 64)) != 0)
+        self.words
+            .get(cpu.0 as usize / 64)
+            .is_some_and(|word| word & (1 << (cpu.0 % 64)) != 0)
     }
 
     /// How many CPUs the set holds.
     pub fn len(&self) -> usize {
-        self.words.iter().map(|word| word.count_ones() as usize).sum()
+        self.words
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 
     /// Whether the set holds no CPU.
@@ -88,7 +100,9 @@ impl KernelCpuSet {
     /// The CPUs in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = KernelCpu> + '_ {
         self.words.iter().enumerate().flat_map(|(index, &word)| {
-            (0..64).filter(move |bit| word & (1 << bit) != 0).map(move |bit| KernelCpu(index as u32 * 64 + bit))
+            (0..64)
+                .filter(move |bit| word & (1 << bit) != 0)
+                .map(move |bit| KernelCpu(index as u32 * 64 + bit))
         })
     }
 

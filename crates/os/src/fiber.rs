@@ -1,14 +1,17 @@
 //! A fiber: a stack together with the thread identity that belongs to it.
 //!
-//! A task that blocks must keep its stack, and a runtime that balances must be able to continue it on another CPU. Moving a
-//! bare stack between OS threads is unsound in Rust: a reference from `LocalKey::with` outlives the suspension, LLVM caches
-//! the address of a thread-local, the panic count and the allocator's caches are thread-local too.
+//! A task that blocks must keep its stack, and a runtime that balances must be able to continue it
+//! on another CPU. Moving a bare stack between OS threads is unsound in Rust: a reference from
+//! `LocalKey::with` outlives the suspension, LLVM caches the address of a thread-local, the panic
+//! count and the allocator's caches are thread-local too.
 //!
-//! So the thread moves along with the stack. A fiber is a real pthread, the *lender*. It parks at the top of its own stack
-//! and lends the rest of that stack, and its thread control block, to the *carriers* that resume the fiber: they load its
-//! thread pointer, switch to its stack, and put their own back after. To all compiled code the body is one thread for
-//! life, whichever kernel thread executes it. The lender's own kernel thread can run the body too (*native*), for what is
-//! keyed by kernel thread id; where thread pointers cannot be carried, it always does ([`Backend::Native`]).
+//! So the thread moves along with the stack. A fiber is a real pthread, the *lender*. It parks at
+//! the top of its own stack and lends the rest of that stack, and its thread control block, to the
+//! *carriers* that resume the fiber: they load its thread pointer, switch to its stack, and put
+//! their own back after. To all compiled code the body is one thread for life, whichever kernel
+//! thread executes it. The lender's own kernel thread can run the body too (*native*), for what is
+//! keyed by kernel thread id; where thread pointers cannot be carried, it always does
+//! ([`Backend::Native`]).
 //!
 //! ```text
 //!            spawn                    resume / resume_native
@@ -30,14 +33,16 @@
 //!   the pthread's guard page
 //! ```
 //!
-//! Cost: a carried switch there and back is two stack switches, two writes of the thread pointer and a look at the
-//! floating-point control words: tens of nanoseconds, no system call with FSGSBASE. A native one is two futex wakes.
+//! Cost: a carried switch there and back is two stack switches, two writes of the thread pointer
+//! and a look at the floating-point control words: tens of nanoseconds, no system call with
+//! FSGSBASE. A native one is two futex wakes.
 //!
-//! Limits: a carried body runs with its carrier's kernel thread id, signal mask, alternate signal stack and credentials.
-//! Signal masks that a body sets while native are kept between its native runs; masks set while carried are the carrier's.
+//! Limits: a carried body runs with its carrier's kernel thread id, signal mask, alternate signal
+//! stack and credentials. Signal masks that a body sets while native are kept between its native
+//! runs; masks set while carried are the carrier's.
 //!
-//! Raw here: everything; see the files below this one. Tested by `tests/fiber.rs`, `tests/fiber_native.rs` and
-//! `tests/fiber_overflow.rs`.
+//! Raw here: everything; see the files below this one. Tested by `tests/fiber.rs`,
+//! `tests/fiber_native.rs` and `tests/fiber_overflow.rs`.
 
 mod backend;
 mod error;
@@ -54,6 +59,9 @@ pub use rseq::RseqError;
 pub use stack::{RESERVE_BYTES, STACK_SIZE_MIN};
 pub use suspender::Suspender;
 
+pub(crate) use backend::has_shadow_stack;
+pub(crate) use stack::bounds as stack_bounds;
+
 use crate::thread::Tid;
 use core::ptr::NonNull;
 use lender::Lender;
@@ -64,7 +72,8 @@ use std::thread::JoinHandle;
 pub struct FiberSpec<'a> {
     /// The name of its thread, also in std's report of a stack overflow. No NUL bytes.
     pub name: &'a str,
-    /// Bytes of the pthread's stack, at least [`STACK_SIZE_MIN`]; [`Fiber::stack_bytes`] says what is left for the body.
+    /// Bytes of the pthread's stack, at least [`STACK_SIZE_MIN`]; [`Fiber::stack_bytes`] says what
+    /// is left for the body.
     pub stack_size: usize,
     /// How it is resumed; from [`detect_backend`].
     pub backend: Backend,
@@ -82,8 +91,9 @@ pub enum Resumed {
 
 /// A parked or running fiber.
 ///
-/// Dropping a fiber that was not [`Fiber::finish`]ed leaks its thread, its stack and its body on purpose: a body in the
-/// middle of its work can neither be unwound from outside nor be waited for without blocking.
+/// Dropping a fiber that was not [`Fiber::finish`]ed leaks its thread, its stack and its body on
+/// purpose: a body in the middle of its work can neither be unwound from outside nor be waited for
+/// without blocking.
 #[derive(Debug)]
 pub struct Fiber {
     /// Owned; freed by `finish` after the lender was joined, and by nobody else.
@@ -92,12 +102,13 @@ pub struct Fiber {
     backend: Backend,
 }
 
-// SAFETY: the body is Send before it starts. Once started, everything on its stack and in its thread-locals belongs to the
-// fiber's own thread identity, which travels along; the lender's fields are owned by whoever its word says.
+// SAFETY: the body is Send before it starts. Once started, everything on its stack and in its
+// thread-locals belongs to the fiber's own thread identity, which travels along; the lender's
+// fields are owned by whoever its word says.
 unsafe impl Send for Fiber {}
 
-// SAFETY: `&Fiber` gives read access to values that never change after spawn, and `is_finished`, which asserts that the
-// fiber is parked.
+// SAFETY: `&Fiber` gives read access to values that never change after spawn, and `is_finished`,
+// which asserts that the fiber is parked.
 unsafe impl Sync for Fiber {}
 
 impl Fiber {
@@ -112,7 +123,10 @@ impl Fiber {
         body: impl FnOnce(&Suspender<'_>) + Send + 'static,
     ) -> Result<Fiber, FiberError> {
         if spec.stack_size < STACK_SIZE_MIN {
-            return Err(FiberError::StackTooSmall { asked: spec.stack_size, min: STACK_SIZE_MIN });
+            return Err(FiberError::StackTooSmall {
+                asked: spec.stack_size,
+                min: STACK_SIZE_MIN,
+            });
         }
         if spec.name.contains('\0') {
             return Err(FiberError::Name);
@@ -121,7 +135,11 @@ impl Fiber {
             return Err(FiberError::NoFsGsBase);
         }
         let (lender, thread) = lender::start(spec, Box::new(body))?;
-        Ok(Fiber { lender, thread, backend: spec.backend })
+        Ok(Fiber {
+            lender,
+            thread,
+            backend: spec.backend,
+        })
     }
 
     fn lender(&self) -> &Lender {
@@ -131,38 +149,47 @@ impl Fiber {
 
     /// Runs the body until it suspends or returns.
     ///
-    /// Carried: on the calling thread, with the fiber's thread pointer loaded. Native: on the fiber's own kernel thread, whose
-    /// affinity and policy are the caller's business ([`Fiber::tid`]), while the caller sleeps on a futex.
+    /// Carried: on the calling thread, with the fiber's thread pointer loaded. Native: on the
+    /// fiber's own kernel thread, whose affinity and policy are the caller's business
+    /// ([`Fiber::tid`]), while the caller sleeps on a futex.
     ///
     /// # Panics
     /// When the fiber is not parked, or its body has returned.
     ///
     /// # Safety
-    /// - The calling thread must stay alive and must not be unwound or cancelled until this returns.
-    /// - A guard that is tied to the calling kernel thread and used by the body (a lock that records the kernel thread id)
-    ///   must not be held by the body across a suspension after which another carrier resumes it.
-    /// - The fiber must be resumed by its own handle only: the body must not resume the fiber that it runs on.
+    /// - The calling thread must stay alive and must not be unwound or cancelled until this
+    ///   returns.
+    /// - A guard that is tied to the calling kernel thread and used by the body (a lock that
+    ///   records the kernel thread id) must not be held by the body across a suspension after which
+    ///   another carrier resumes it.
+    /// - The fiber must be resumed by its own handle only: the body must not resume the fiber that
+    ///   it runs on.
     #[inline]
     pub unsafe fn resume(&mut self) -> Resumed {
         let lender = self.lender();
         lender.assert_parked();
         assert!(!lender.is_finished(), "a finished body is not resumed");
         match self.backend {
-            // SAFETY: parked and not finished, so body, stack and thread control block are ours by the lender's word; the rest is
-            // promised by our caller.
+            // SAFETY: parked and not finished, so body, stack and thread control block are ours by
+            // the lender's word; the rest is promised by our caller.
             Backend::Carried(by) => unsafe { lender.run_carried(by) },
             Backend::Native(_) => {
                 lender.run_native_awaited();
-                if lender.is_finished() { Resumed::Finished } else { Resumed::Suspended }
+                if lender.is_finished() {
+                    Resumed::Finished
+                } else {
+                    Resumed::Suspended
+                }
             }
         }
     }
 
     /// Hands the body to its own kernel thread and returns at once.
     ///
-    /// When the body suspends or returns, the lender first publishes that it is parked, then calls `then(argument)` on its
-    /// reserve of stack, then sleeps. From the moment `then` was called any thread may resume the fiber, also before
-    /// `then` returns and before this call returns; hence the raw pointer.
+    /// When the body suspends or returns, the lender first publishes that it is parked, then calls
+    /// `then(argument)` on its reserve of stack, then sleeps. From the moment `then` was called any
+    /// thread may resume the fiber, also before `then` returns and before this call returns; hence
+    /// the raw pointer.
     ///
     /// # Panics
     /// When the fiber is not parked, or its body has returned.
@@ -171,13 +198,15 @@ impl Fiber {
     /// - `fiber` is valid and nobody else uses the fiber until `then` is called.
     /// - As for [`Fiber::resume`], the body must not hold what is tied to another kernel thread.
     /// - `argument` stays valid until `then` has returned.
-    /// - `then` runs while the thread control block of its thread may be in use elsewhere. It must not touch a thread-local or
-    ///   `errno`, allocate, panic, take a lock that knows its owner's thread (parking_lot and std's reentrant ones do), or
-    ///   call what does; atomics, [`crate::futex`] and plain memory are its means. It has [`RESERVE_BYTES`] / 2 of stack.
+    /// - `then` runs while the thread control block of its thread may be in use elsewhere. It must
+    ///   not touch a thread-local or `errno`, allocate, panic, take a lock that knows its owner's
+    ///   thread (parking_lot and std's reentrant ones do), or call what does; atomics,
+    ///   [`crate::futex`] and plain memory are its means. It has [`RESERVE_BYTES`] / 2 of stack.
     pub unsafe fn resume_native(fiber: *const Fiber, then: Then, argument: *const ()) {
         // SAFETY: valid by contract until the word is stored; the reference ends before that.
         let lender = unsafe { (*fiber).lender };
-        // SAFETY: the lender outlives the body's run, and this call uses no more than its address after the store.
+        // SAFETY: the lender outlives the body's run, and this call uses no more than its address
+        // after the store.
         unsafe { Lender::run_native(lender, then, argument) }
     }
 
@@ -191,7 +220,8 @@ impl Fiber {
         self.backend
     }
 
-    /// Bytes of stack for the body: the pthread's stack without its control block, parked frame and reserve.
+    /// Bytes of stack for the body: the pthread's stack without its control block, parked frame and
+    /// reserve.
     pub fn stack_bytes(&self) -> usize {
         self.lender().stack_bytes()
     }
@@ -205,13 +235,15 @@ impl Fiber {
         self.lender().is_finished()
     }
 
-    /// Ends the fiber: its body's last part and its thread-local destructors run on its own kernel thread, which is joined.
+    /// Ends the fiber: its body's last part and its thread-local destructors run on its own kernel
+    /// thread, which is joined.
     ///
-    /// A body that never started is dropped there, unrun. A suspended one is resumed natively, and must return. Blocks for as
-    /// long as all that takes.
+    /// A body that never started is dropped there, unrun. A suspended one is resumed natively, and
+    /// must return. Blocks for as long as all that takes.
     ///
     /// # Errors
-    /// The fiber comes back when its body suspended again; a panic out of the drop of an unstarted body is returned.
+    /// The fiber comes back when its body suspended again; a panic out of the drop of an unstarted
+    /// body is returned.
     ///
     /// # Panics
     /// When the fiber is not parked.
@@ -226,7 +258,8 @@ impl Fiber {
         }
         lender.exit();
         let joined = self.thread.join();
-        // SAFETY: `lender::start` made it with Box::into_raw; the thread that used it is gone, and the fiber is consumed.
+        // SAFETY: `lender::start` made it with Box::into_raw; the thread that used it is gone, and
+        // the fiber is consumed.
         drop(unsafe { Box::from_raw(self.lender.as_ptr()) });
         joined.map_err(FinishError::Panicked)
     }

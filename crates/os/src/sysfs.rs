@@ -1,7 +1,8 @@
 //! Small text files under /proc and /sys, read whole and trimmed.
 //!
-//! Hosts differ in which of these files exist: virtual machines have no cpufreq, containers hide debugfs. Every reader
-//! therefore answers with an `Option`, and the caller says what the absence means.
+//! Hosts differ in which of these files exist: virtual machines have no cpufreq, containers hide
+//! debugfs. Every reader therefore answers with an `Option`, and the caller says what the absence
+//! means.
 
 use std::path::Path;
 
@@ -17,5 +18,7 @@ pub(crate) fn number<T: std::str::FromStr>(path: impl AsRef<Path>) -> Option<T> 
 
 /// The value of the line `key:` of a /proc status file's `content`.
 pub(crate) fn field<'a>(content: &'a str, key: &str) -> Option<&'a str> {
-    content.lines().find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
+    content
+        .lines()
+        .find_map(|line| Some(line.strip_prefix(key)?.strip_prefix(':')?.trim()))
 }

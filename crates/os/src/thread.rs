@@ -1,10 +1,12 @@
 //! Threads as the kernel sees them: policy, affinity, and a pin that is read back.
 //!
-//! The usual wrappers answer a pin with `true` or `false` and never look again. Yet a mask may be granted and differ from
-//! what was asked (a cpuset cuts it), and a thread may be somewhere else than its mask says for as long as nobody moved
-//! it. [`pin`] asks, reads the mask back, reads the CPU back, and says which of them differs.
+//! The usual wrappers answer a pin with `true` or `false` and never look again. Yet a mask may be
+//! granted and differ from what was asked (a cpuset cuts it), and a thread may be somewhere else
+//! than its mask says for as long as nobody moved it. [`pin`] asks, reads the mask back, reads the
+//! CPU back, and says which of them differs.
 //!
-//! SCHED_FIFO is always set with SCHED_RESET_ON_FORK: a thread or a process that a task starts is an ordinary one.
+//! SCHED_FIFO is always set with SCHED_RESET_ON_FORK: a thread or a process that a task starts is
+//! an ordinary one.
 //!
 //! Raw here: libc scheduling calls on plain values. Tested by `tests/thread.rs`.
 
@@ -39,16 +41,26 @@ pub fn gettid() -> Tid {
 /// Sets the policy of a thread of this process.
 ///
 /// # Errors
-/// EPERM without the privilege (RLIMIT_RTPRIO, CAP_SYS_NICE, or a cgroup without real-time runtime), ESRCH when the thread is
-/// gone, EINVAL for a level outside 1..=99 and for [`Policy::Foreign`].
+/// EPERM without the privilege (RLIMIT_RTPRIO, CAP_SYS_NICE, or a cgroup without real-time
+/// runtime), ESRCH when the thread is gone, EINVAL for a level outside 1..=99 and for
+/// [`Policy::Foreign`].
 pub fn set_policy(tid: Tid, policy: Policy) -> Result<(), Errno> {
     let (number, level) = match policy {
-        // Clearing the reset flag needs a privilege that dropping to the fair class does not: keep it as it is.
-        Policy::Other => (libc::SCHED_OTHER | (raw_policy(tid)? & libc::SCHED_RESET_ON_FORK), 0),
+        // Clearing the reset flag needs a privilege that dropping to the fair class does not: keep
+        // it as it is.
+        Policy::Other => (
+            libc::SCHED_OTHER | (raw_policy(tid)? & libc::SCHED_RESET_ON_FORK),
+            0,
+        ),
         Policy::Fifo { level: 0 } | Policy::Foreign(_) => return Err(Errno::EINVAL),
-        Policy::Fifo { level } => (libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, i32::from(level)),
+        Policy::Fifo { level } => (
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            i32::from(level),
+        ),
     };
-    let parameter = libc::sched_param { sched_priority: level };
+    let parameter = libc::sched_param {
+        sched_priority: level,
+    };
     // SAFETY: the kernel reads one sched_param.
     Errno::result(unsafe { libc::sched_setscheduler(tid.0, number, &parameter) }).map(drop)
 }
@@ -64,7 +76,9 @@ pub fn policy(tid: Tid) -> Result<Policy, Errno> {
             let mut parameter = libc::sched_param { sched_priority: 0 };
             // SAFETY: the kernel fills one sched_param.
             Errno::result(unsafe { libc::sched_getparam(tid.0, &mut parameter) })?;
-            Ok(Policy::Fifo { level: parameter.sched_priority as u8 })
+            Ok(Policy::Fifo {
+                level: parameter.sched_priority as u8,
+            })
         }
         number => Ok(Policy::Foreign(number)),
     }
@@ -86,7 +100,8 @@ fn raw_policy(tid: Tid) -> Result<i32, Errno> {
 /// Sets the affinity of a thread.
 ///
 /// # Errors
-/// EINVAL when no CPU of `set` is allowed by the cpuset, ESRCH when the thread is gone, EPERM for a foreign thread.
+/// EINVAL when no CPU of `set` is allowed by the cpuset, ESRCH when the thread is gone, EPERM for a
+/// foreign thread.
 pub fn set_affinity(tid: Tid, set: &KernelCpuSet) -> Result<(), Errno> {
     let words = set.words();
     // SAFETY: the kernel reads `size_of_val(words)` bytes of a live slice.
@@ -106,7 +121,12 @@ pub fn affinity(tid: Tid) -> Result<KernelCpuSet, Errno> {
     loop {
         // SAFETY: the kernel writes at most the given number of bytes into a live vector.
         let bytes = Errno::result(unsafe {
-            libc::syscall(libc::SYS_sched_getaffinity, tid.0, words.len() * 8, words.as_mut_ptr())
+            libc::syscall(
+                libc::SYS_sched_getaffinity,
+                tid.0,
+                words.len() * 8,
+                words.as_mut_ptr(),
+            )
         });
         match bytes {
             // The kernel answers EINVAL to a mask shorter than its own.
@@ -164,7 +184,10 @@ impl fmt::Display for PinError {
                 "cannot pin to CPU {asked}: {errno}; choose a CPU of the process's affinity mask that is online"
             ),
             PinError::MaskDiffers { asked, found } => {
-                write!(f, "asked for CPU {asked}, the kernel kept the mask {found}; check the cpuset of this process")
+                write!(
+                    f,
+                    "asked for CPU {asked}, the kernel kept the mask {found}; check the cpuset of this process"
+                )
             }
             PinError::RunsElsewhere { asked, found } => write!(
                 f,

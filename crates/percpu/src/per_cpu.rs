@@ -13,7 +13,7 @@
 //!
 //! let hits = PerCpu::new(2, |_| Cell::new(0_u32));
 //! std::thread::scope(|scope| {
-//!     scope.spawn(|| hits.get_on(0).set(1)); // `Cell<u32>` cannot be shared between threads safely
+//!     scope.spawn(|| hits.get_on(0).set(1)); // error: `Cell` is not `Sync`
 //! });
 //! ```
 

@@ -188,7 +188,7 @@ impl Entity {
     }
 
     /// Makes `cpu` the task's home, before priority and affinity are read for queueing.
-    pub(crate) fn adopt(&self, cpu: CpuId) {
+    pub fn adopt(&self, cpu: CpuId) {
         if self.last_cpu() != cpu {
             self.home.store(cpu.index() as u16, Relaxed); // Relaxed: the fence orders it.
             fence(SeqCst); // pairs with the fence in `home`; lost: the letter comes to this CPU

@@ -163,11 +163,17 @@ impl SharedMask {
         }
     }
 
-    /// Replaces the set. A concurrent reader may see some words old and some new.
+    /// Replaces the set. A concurrent reader may see CPUs of both sets, never an empty one.
+    ///
+    /// One replacer at a time: the caller holds the task's lock for changes.
     pub fn store(&self, mask: &CpuMask) {
-        for (index, word) in self.words.as_slice().iter().enumerate() {
+        let words = || self.words.as_slice().iter().enumerate();
+        for (index, word) in words() {
             // Relaxed: the letter that follows carries the order; see the module's page.
-            word.store(mask.word(index), Relaxed);
+            word.fetch_or(mask.word(index), Relaxed);
+        }
+        for (index, word) in words() {
+            word.store(mask.word(index), Relaxed); // Relaxed: as above.
         }
         self.count.store(mask.count() as u32, Relaxed); // Relaxed: as above.
     }

@@ -180,6 +180,15 @@ impl<T> Runqueue<T> {
         self.current.as_ref()
     }
 
+    /// Takes the most urgent queued task off, whoever is current: for emptying a CPU that ends.
+    pub fn pop_queued(&mut self) -> Option<TaskRef<T>> {
+        let arrays = [&mut self.free, &mut self.held, &mut self.bound];
+        let array = arrays.into_iter().max_by_key(|array| array.top())?;
+        let task = array.pop()?;
+        task.entity().set_residence(Residence::Away);
+        Some(task)
+    }
+
     /// Puts the current task back into the queue.
     pub fn put_prev(&mut self, place: Place) -> Arrival<T> {
         let task = self

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::scratch::Scratch;
+use super::scratch::{Placed, Scratch};
 use super::watched::{self, Deadline, Failure};
 
 /// A test executable, placed where every user may run it.
@@ -18,7 +18,7 @@ use super::watched::{self, Deadline, Failure};
 pub(super) struct TestBinary {
     /// For people: `crates/os tests/affinity`.
     pub(super) name: String,
-    pub(super) path: PathBuf,
+    pub(super) program: Placed,
     /// The folder of its package, in which `cargo test` would run it.
     pub(super) folder: PathBuf,
 }
@@ -35,7 +35,7 @@ pub(super) fn tests(
     let messages = build(command, scratch, deadline)?;
     let mut tests = tests_in(&messages, packages, root);
     for (index, test) in tests.iter_mut().enumerate() {
-        test.path = place(scratch, &test.path, &format!("test-{index}"))?;
+        test.program = place(scratch, &test.program.built, &format!("test-{index}"))?;
     }
     let covered = |package: &&str| tests.iter().any(|test| test.folder == root.join(package));
     match packages.iter().find(|package| !covered(package)) {
@@ -53,7 +53,7 @@ pub(super) fn program(
     name: &str,
     scratch: &Scratch,
     deadline: Deadline,
-) -> Result<PathBuf, Failure> {
+) -> Result<Placed, Failure> {
     let messages = build(command, scratch, deadline)?;
     let is_program = |message: &&Value| {
         message["target"]["name"] == name && message["target"]["kind"][0] == "bin"
@@ -104,14 +104,19 @@ fn tests_in(messages: &[Value], packages: &[&str], root: &Path) -> Vec<TestBinar
         let is_test = message["profile"]["test"] == true;
         is_test.then(|| TestBinary {
             name,
-            path: executable.into(),
+            program: Placed {
+                path: executable.into(),
+                built: executable.into(),
+            },
             folder: folder.into(),
         })
     };
-    messages.iter().filter_map(test_of).collect()
+    let mut tests: Vec<TestBinary> = messages.iter().filter_map(test_of).collect();
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    tests
 }
 
-fn place(scratch: &Scratch, executable: &Path, name: &str) -> Result<PathBuf, Failure> {
+fn place(scratch: &Scratch, executable: &Path, name: &str) -> Result<Placed, Failure> {
     let failure = |error| Failure::new(format!("cp {}", executable.display()), format!("{error}"));
     scratch.place(executable, name).map_err(failure)
 }
@@ -122,7 +127,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{TestBinary, tests_in};
+    use super::{Placed, TestBinary, tests_in};
 
     fn artifact(package: &str, source: &str, is_test: bool) -> Value {
         json!({
@@ -145,9 +150,13 @@ mod tests {
             library,
             json!({ "reason": "build-finished", "success": true }),
         ];
+        let built = "/r/target/debug/deps/x-0123";
         let expected = TestBinary {
             name: "crates/os tests/affinity".into(),
-            path: "/r/target/debug/deps/x-0123".into(),
+            program: Placed {
+                path: built.into(),
+                built: built.into(),
+            },
             folder: "/r/crates/os".into(),
         };
         assert_eq!(

@@ -75,7 +75,8 @@ impl Host {
         }
         let mut probe = self.command(mode, Path::new("true"));
         watched::shown(probe.stdout(Stdio::null()), deadline).map_err(|failure| {
-            format!("this host refuses; install util-linux, or allow it: {failure}")
+            let refusal = failure.in_short();
+            format!("install util-linux or allow it on this host, {refusal}")
         })
     }
 
@@ -112,8 +113,12 @@ fn owned(words: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
+
+    use nix::sched::CpuSet;
 
     use super::{Host, Mode};
+    use crate::ci::watched::Deadline;
 
     fn words(host: &Host, mode: Mode) -> String {
         let command = host.command(mode, Path::new("prog"));
@@ -151,6 +156,35 @@ mod tests {
         assert_eq!(
             words(&host, Mode::SmallMemlock),
             "prlimit --memlock=65536:65536 prog"
+        );
+    }
+
+    #[test]
+    fn a_mode_that_needs_no_tool_is_always_offered() {
+        let soon = Deadline::after(Duration::from_secs(60), "the limit of the test");
+        let host = Host {
+            is_root: false,
+            first_cpu: 0,
+        };
+        assert_eq!(host.offers(Mode::AsWeAre, soon), Ok(()));
+        assert!(
+            host.offers(Mode::Unprivileged, soon)
+                .unwrap_err()
+                .starts_with("not root")
+        );
+    }
+
+    #[test]
+    fn a_mode_that_the_host_refuses_is_not_offered_and_the_reason_is_one_line() {
+        let soon = Deadline::after(Duration::from_secs(60), "the limit of the test");
+        let host = Host {
+            is_root: true,
+            first_cpu: CpuSet::count() + 1,
+        };
+        let reason = host.offers(Mode::OneCpu, soon).unwrap_err();
+        assert!(
+            reason.contains("`taskset -c") && reason.lines().count() == 1,
+            "{reason}"
         );
     }
 

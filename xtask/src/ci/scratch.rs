@@ -10,6 +10,14 @@ use std::path::{Path, PathBuf};
 
 pub(super) struct Scratch(PathBuf);
 
+/// An executable at the place where every user may run it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub(super) path: PathBuf,
+    /// Where cargo built it; it is still there after the run.
+    pub(super) built: PathBuf,
+}
+
 impl Scratch {
     pub(super) fn new() -> Result<Self, String> {
         Self::below(
@@ -34,13 +42,16 @@ impl Scratch {
 
     /// Makes an executable readable for all under `name`, as a hard link where that works: test
     /// executables are large.
-    pub(super) fn place(&self, executable: &Path, name: &str) -> io::Result<PathBuf> {
+    pub(super) fn place(&self, executable: &Path, name: &str) -> io::Result<Placed> {
         let placed = self.0.join(name);
         if fs::hard_link(executable, &placed).is_err() {
             fs::copy(executable, &placed)?;
         }
         fs::set_permissions(&placed, Permissions::from_mode(0o755))?;
-        Ok(placed)
+        Ok(Placed {
+            path: placed,
+            built: executable.into(),
+        })
     }
 
     /// An empty file for the output of a process, and its path.
@@ -79,7 +90,7 @@ pub(super) mod tests {
         let folder = scratch("placed");
         let (_, source) = folder.output("source").unwrap();
         fs::set_permissions(&source, fs::Permissions::from_mode(0o600)).unwrap();
-        let placed = folder.place(&source, "placed").unwrap();
+        let placed = folder.place(&source, "placed").unwrap().path;
         assert_eq!(
             fs::metadata(&placed).unwrap().permissions().mode() & 0o777,
             0o755

@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::interrupt;
-use super::scratch::Scratch;
+use super::scratch::{Placed, Scratch};
 
 const POLL: Duration = Duration::from_millis(10);
 
@@ -66,6 +66,24 @@ impl Failure {
     fn of(command: &Command, why: impl Into<String>) -> Self {
         Self::new(line(command), why)
     }
+
+    /// The same failure, naming what failed and the executable by a path that outlives the run.
+    pub(super) fn of_program(self, name: &str, program: &Placed) -> Self {
+        let (placed, built) = (
+            program.path.to_string_lossy(),
+            program.built.to_string_lossy(),
+        );
+        let command = self.command.replace(&*placed, &built);
+        Self {
+            command,
+            why: format!("{name}: {}", self.why),
+        }
+    }
+
+    /// The failure in one line.
+    pub(super) fn in_short(&self) -> String {
+        format!("`{}`: {}", self.command, self.why)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -83,6 +101,14 @@ pub(super) struct Kept {
 }
 
 impl Kept {
+    /// What was kept, if the process ended well.
+    pub(super) fn succeeded(self) -> Result<Self, Failure> {
+        if self.status.success() {
+            return Ok(self);
+        }
+        Err(self.failure(&format!("it ended with {}", self.status)))
+    }
+
     /// A failure that shows everything the process printed.
     pub(super) fn failure(&self, why: &str) -> Failure {
         let output = [("stdout", &self.stdout), ("stderr", &self.stderr)];

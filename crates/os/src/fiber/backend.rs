@@ -1,9 +1,11 @@
 //! Whether, and how, thread pointers can be carried on this host.
 //!
-//! Three facts decide. The thread pointer must be writable: by the FSGSBASE instructions where the kernel has enabled them,
-//! else by `arch_prctl`. A thread's rseq registration must be withdrawable, or a carried control block would lie about its
-//! CPU. And no shadow stack may be active, because the shadow of a stack does not move with it. The last two are tried on
-//! a probe thread; where they fail, fibers run natively, which is correct and slower, and the reason is kept.
+//! Three facts decide. The thread pointer must be writable: by the FSGSBASE instructions where the
+//! kernel has enabled them, else by `arch_prctl`. A thread's rseq registration must be
+//! withdrawable, or a carried control block would lie about its CPU. And no shadow stack may be
+//! active, because the shadow of a stack does not move with it. The last two are tried on a probe
+//! thread; where they fail, fibers run natively, which is correct and slower, and the reason is
+//! kept.
 //!
 //! Raw here: auxiliary vector, `arch_prctl`. Tested by `tests/fiber.rs`.
 
@@ -61,8 +63,12 @@ impl fmt::Display for NativeReason {
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Backend::Carried(FsBase::Instruction) => f.write_str("carried, thread pointer by wrfsbase"),
-            Backend::Carried(FsBase::Syscall) => f.write_str("carried, thread pointer by arch_prctl"),
+            Backend::Carried(FsBase::Instruction) => {
+                f.write_str("carried, thread pointer by wrfsbase")
+            }
+            Backend::Carried(FsBase::Syscall) => {
+                f.write_str("carried, thread pointer by arch_prctl")
+            }
             Backend::Native(reason) => write!(f, "native: {reason}"),
         }
     }
@@ -70,7 +76,10 @@ impl fmt::Display for Backend {
 
 /// Finds the fastest way that is sound on this host. Starts a probe thread; call it once.
 pub fn detect_backend() -> Backend {
-    match std::thread::Builder::new().name("fiber-probe".into()).spawn(probe) {
+    match std::thread::Builder::new()
+        .name("fiber-probe".into())
+        .spawn(probe)
+    {
         Err(_) => Backend::Native(NativeReason::NoProbe),
         Ok(probe) => match probe.join().expect("the probe does not panic") {
             Err(reason) => Backend::Native(reason),
@@ -97,7 +106,8 @@ pub(crate) fn has_fsgsbase() -> bool {
     unsafe { libc::getauxval(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 }
 }
 
-/// Whether a shadow stack is active on the calling thread. Kernels without the feature refuse the question.
+/// Whether a shadow stack is active on the calling thread. Kernels without the feature refuse the
+/// question.
 pub(crate) fn has_shadow_stack() -> bool {
     const ARCH_SHSTK_STATUS: i32 = 0x5005;
     const ARCH_SHSTK_SHSTK: u64 = 1;

@@ -1,6 +1,6 @@
 //! What can go wrong around a fiber, in words that say what to do.
 
-use super::{Fiber, RseqError, STACK_SIZE_MIN};
+use super::{Fiber, RseqError};
 use core::fmt;
 use std::any::Any;
 
@@ -20,7 +20,8 @@ pub enum FiberError {
     Thread(std::io::Error),
     /// The bounds of the new thread's stack could not be read.
     StackBounds(nix::errno::Errno),
-    /// The new thread's rseq registration could not be withdrawn, so its control block cannot be carried.
+    /// The new thread's rseq registration could not be withdrawn, so its control block cannot be
+    /// carried.
     Rseq(RseqError),
     /// The new thread has a shadow stack, which does not travel.
     ShadowStack,
@@ -32,7 +33,10 @@ impl fmt::Display for FiberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FiberError::StackTooSmall { asked, min } => {
-                write!(f, "a fiber's stack of {asked} bytes is too small; ask for at least {min}")
+                write!(
+                    f,
+                    "a fiber's stack of {asked} bytes is too small; ask for at least {min}"
+                )
             }
             FiberError::Name => write!(f, "the fiber's name holds a NUL byte; choose another name"),
             FiberError::Thread(error) => write!(
@@ -40,7 +44,10 @@ impl fmt::Display for FiberError {
                 "the fiber's thread could not be created: {error}; check RLIMIT_NPROC, the pids limit of the cgroup, \
                  /proc/sys/vm/max_map_count and RLIMIT_MEMLOCK if memory is locked"
             ),
-            FiberError::StackBounds(errno) => write!(f, "the bounds of the fiber's stack are unknown: {errno}; is /proc mounted?"),
+            FiberError::StackBounds(errno) => write!(
+                f,
+                "the bounds of the fiber's stack are unknown: {errno}; is /proc mounted?"
+            ),
             FiberError::Rseq(error) => write!(f, "{error}; use the native backend"),
             FiberError::ShadowStack => write!(
                 f,
@@ -69,7 +76,8 @@ impl std::error::Error for FiberError {
 pub enum FinishError {
     /// The body suspended again instead of returning: here is the fiber, parked.
     Suspended(Fiber),
-    /// Dropping a body that had never started panicked; the fiber is gone. The payload of the panic.
+    /// Dropping a body that had never started panicked; the fiber is gone. The payload of the
+    /// panic.
     Panicked(Box<dyn Any + Send>),
 }
 
@@ -85,12 +93,12 @@ impl fmt::Debug for FinishError {
 impl fmt::Display for FinishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            FinishError::Suspended(_) => "the body suspended again; resume it until it can return, then finish the fiber",
+            FinishError::Suspended(_) => {
+                "the body suspended again; resume it until it can return, then finish the fiber"
+            }
             FinishError::Panicked(_) => "dropping the body of a fiber that never started panicked",
         })
     }
 }
 
 impl std::error::Error for FinishError {}
-
-const _: () = assert!(STACK_SIZE_MIN.is_multiple_of(4096), "stack sizes are whole pages");

@@ -1,10 +1,11 @@
 //! The lender: the pthread behind a fiber, and the word by which it hands itself over.
 //!
-//! The lender must not touch its own thread control block while somebody else uses it, and there is no moment in compiled
-//! code at which one can be sure of that: a channel is dropped after its message was taken, `errno` is written after a
-//! futex wait returned. So publication and sleep are one assembly routine, [`lend`]: the exchange that makes the word
-//! `LENT` is the last thing before which the lender may use its thread-locals, and nothing but registers, its own
-//! frame and raw system calls follows until the word says that it is its own again.
+//! The lender must not touch its own thread control block while somebody else uses it, and there is
+//! no moment in compiled code at which one can be sure of that: a channel is dropped after its
+//! message was taken, `errno` is written after a futex wait returned. So publication and sleep are
+//! one assembly routine, [`lend`]: the exchange that makes the word `LENT` is the last thing before
+//! which the lender may use its thread-locals, and nothing but registers, its own frame and raw
+//! system calls follows until the word says that it is its own again.
 //!
 //! ```text
 //!   STARTING --lend--> LENT --run_native(_awaited)--> NATIVE, AWAITED --lend--> LENT
@@ -12,15 +13,17 @@
 //!      +--> FAILED       +--exit--> EXIT        (both: the thread ends, its owner joins it and frees the lender)
 //! ```
 //!
-//! Ownership: all fields are the lender's in STARTING, NATIVE, AWAITED and EXIT, and the owner's (who holds the
-//! [`super::Fiber`]) in LENT and FAILED. That is the whole synchronisation; there is no lock.
+//! Ownership: all fields are the lender's in STARTING, NATIVE, AWAITED and EXIT, and the owner's
+//! (who holds the [`super::Fiber`]) in LENT and FAILED. That is the whole synchronisation; there is
+//! no lock.
 //!
-//! Raw here: assembly, cells shared under the word, the ends of a leaked box. Tested by `tests/fiber_native.rs`.
+//! Raw here: assembly, cells shared under the word, the ends of a leaked box. Tested by
+//! `tests/fiber_native.rs`.
 
 use super::stack::{self, Rest};
 use super::suspender::{self, Work};
 use super::switch::{self, Body, Controls};
-use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, STACK_SIZE_MIN, backend, rseq};
+use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, backend, rseq};
 use crate::futex;
 use crate::thread::{self, Tid};
 use core::arch::naked_asm;
@@ -30,8 +33,8 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-/// What a lender calls after a native run, once it has published that it is parked. Its contract is that of
-/// [`super::Fiber::resume_native`].
+/// What a lender calls after a native run, once it has published that it is parked. Its contract is
+/// that of [`super::Fiber::resume_native`].
 pub type Then = unsafe fn(*const ());
 
 const STARTING: u32 = 0;
@@ -55,7 +58,8 @@ pub(super) struct Lender {
     /// `None` until the lender is parked for the first time.
     body: UnsafeCell<Option<Body>>,
     then: Cell<Option<(Then, *const ())>>,
-    /// `Some` until the body starts. On the heap, not on the lent stack: it may be dropped by the lender, unrun.
+    /// `Some` until the body starts. On the heap, not on the lent stack: it may be dropped by the
+    /// lender, unrun.
     work: Cell<Option<Work>>,
     open_mask: Cell<MaybeUninit<libc::sigset_t>>,
     tid: Cell<Tid>,
@@ -67,7 +71,8 @@ pub(super) struct Lender {
 /// A lender's address on its way into its own thread.
 struct Handover(NonNull<Lender>);
 
-// SAFETY: in STARTING the lender's thread owns the fields; `start` touches the word alone until it has changed.
+// SAFETY: in STARTING the lender's thread owns the fields; `start` touches the word alone until it
+// has changed.
 unsafe impl Send for Handover {}
 
 impl Handover {
@@ -79,8 +84,14 @@ impl Handover {
 }
 
 /// Creates the thread of a fiber and waits until it is parked.
-pub(super) fn start(spec: &FiberSpec<'_>, work: Work) -> Result<(NonNull<Lender>, JoinHandle<()>), FiberError> {
-    let lender = Box::leak(Box::new(Lender::new(work, matches!(spec.backend, Backend::Carried(_)))));
+pub(super) fn start(
+    spec: &FiberSpec<'_>,
+    work: Work,
+) -> Result<(NonNull<Lender>, JoinHandle<()>), FiberError> {
+    let lender = Box::leak(Box::new(Lender::new(
+        work,
+        matches!(spec.backend, Backend::Carried(_)),
+    )));
     let pointer = NonNull::from(lender);
     let handover = Handover(pointer);
     let spawned = std::thread::Builder::new()
@@ -104,7 +115,10 @@ pub(super) fn start(spec: &FiberSpec<'_>, work: Work) -> Result<(NonNull<Lender>
         free();
         return Err(failure);
     }
-    let rest = lender.rest.get().expect("a parked lender has measured its stack");
+    let rest = lender
+        .rest
+        .get()
+        .expect("a parked lender has measured its stack");
     let shared = pointer.as_ptr().cast_const();
     let body = Body::with_stack(rest, move |yielder, ()| {
         // SAFETY: the body runs only while the lender lives, and owns the cell while it runs.
@@ -139,8 +153,13 @@ impl Lender {
 
     #[inline(always)]
     pub(super) fn assert_parked(&self) {
-        // Acquire: pairs with the exchange in `lend`; whoever sees LENT sees all that the lender and the body did.
-        assert_eq!(self.word.load(Ordering::Acquire), LENT, "the fiber is parked");
+        // Acquire: pairs with the exchange in `lend`; whoever sees LENT sees all that the lender
+        // and the body did.
+        assert_eq!(
+            self.word.load(Ordering::Acquire),
+            LENT,
+            "the fiber is parked"
+        );
     }
 
     #[inline(always)]
@@ -161,7 +180,8 @@ impl Lender {
     }
 
     /// # Safety
-    /// Parked, not finished, and the caller is the only owner; the caller's contract is that of [`super::Fiber::resume`].
+    /// Parked, not finished, and the caller is the only owner; the caller's contract is that of
+    /// [`super::Fiber::resume`].
     #[inline(always)]
     pub(super) unsafe fn run_carried(&self, by: FsBase) -> Resumed {
         self.native.set(false);
@@ -170,7 +190,8 @@ impl Lender {
         // SAFETY: in LENT the body is the owner's.
         let body = unsafe { (*self.body.get()).as_mut().unwrap_unchecked() };
         // SAFETY: parked and not finished by contract; the pointer is this lender's own.
-        let resumed = unsafe { switch::carried(body, &mut controls, self.thread_pointer.get(), by) };
+        let resumed =
+            unsafe { switch::carried(body, &mut controls, self.thread_pointer.get(), by) };
         self.controls.set(controls);
         self.finished.set(resumed == Resumed::Finished);
         resumed
@@ -202,8 +223,9 @@ impl Lender {
             lender.native.set(true);
             &raw const lender.word
         };
-        // SAFETY: alive until after this store. Release: pairs with the load in `lend`; gives the fields to the lender, which
-        // may run the body, park, and be resumed, finished and freed by others before the next line.
+        // SAFETY: alive until after this store. Release: pairs with the load in `lend`; gives the
+        // fields to the lender, which may run the body, park, and be resumed, finished and freed by
+        // others before the next line.
         unsafe { (*word).store(NATIVE, Ordering::Release) };
         futex::wake_at(word.cast(), 1);
     }
@@ -218,7 +240,8 @@ impl Lender {
     /// Sleeps until the word is no longer `value`.
     fn await_change(&self, value: u32) -> u32 {
         loop {
-            // Acquire: pairs with the lender's exchange or its FAILED store; if missed, the futex compares again.
+            // Acquire: pairs with the lender's exchange or its FAILED store; if missed, the futex
+            // compares again.
             match self.word.load(Ordering::Acquire) {
                 now if now != value => return now,
                 _ => _ = futex::wait(&self.word, value, None),
@@ -253,13 +276,15 @@ impl Lender {
             Ok(()) => self.serve(),
             Err(failure) => {
                 self.failure.set(Some(failure));
-                // Release: pairs with `await_change`; gives the failure to the spawner, which joins before it frees.
+                // Release: pairs with `await_change`; gives the failure to the spawner, which joins
+                // before it frees.
                 self.word.store(FAILED, Ordering::Release);
                 futex::wake(&self.word, 1);
                 return;
             }
         }
-        // The whole stack is this thread's again: thread-local destructors run with the signals open, as in any thread.
+        // The whole stack is this thread's again: thread-local destructors run with the signals
+        // open, as in any thread.
         suspender::set_mask(&self.open_mask());
     }
 
@@ -272,10 +297,15 @@ impl Lender {
         }
         let (low, high) = stack::bounds().map_err(FiberError::StackBounds)?;
         let frame = &raw const low as usize;
-        assert!((low..high).contains(&frame), "a thread runs on its own stack");
-        // `serve` and `lend` run at about this depth; what they need below it is inside the reserve.
-        let too_small = FiberError::StackTooSmall { asked: high - low, min: STACK_SIZE_MIN.max(high - frame + STACK_SIZE_MIN) };
-        self.rest.set(Some(Rest::below(frame, low).ok_or(too_small)?));
+        // `serve` and `lend` run at about this depth; what they need below it is inside the
+        // reserve.
+        let min = stack::size_needed(high.saturating_sub(frame));
+        let too_small = FiberError::StackTooSmall {
+            asked: high - low,
+            min,
+        };
+        self.rest
+            .set(Some(Rest::below(frame, low).ok_or(too_small)?));
         self.controls.set(Controls::current());
         self.thread_pointer.set(switch::own_control_block());
         self.tid.set(thread::gettid());
@@ -289,7 +319,8 @@ impl Lender {
                 Some((then, argument)) => (then as usize, argument),
                 None => (0, ptr::null()),
             };
-            // SAFETY: the word lives until this thread was joined; `then` is null or a Then with its argument.
+            // SAFETY: the word lives until this thread was joined; `then` is null or a Then with
+            // its argument.
             match unsafe { lend(self.word.as_ptr(), then, argument) } {
                 NATIVE | AWAITED => self.run(),
                 EXIT => return self.drop_body(),
@@ -301,15 +332,22 @@ impl Lender {
     fn run(&self) {
         self.started.set(true);
         let mut controls = self.controls.get();
-        // SAFETY: in NATIVE and AWAITED the body is the lender's; it was made before the fiber was handed out.
-        let body = unsafe { (*self.body.get()).as_mut().expect("a handed-out fiber has a body") };
-        // SAFETY: this is the lender, in the frames above its reserve; the owner asserted that the body is not finished.
+        // SAFETY: in NATIVE and AWAITED the body is the lender's; it was made before the fiber was
+        // handed out.
+        let body = unsafe {
+            (*self.body.get())
+                .as_mut()
+                .expect("a handed-out fiber has a body")
+        };
+        // SAFETY: this is the lender, in the frames above its reserve; the owner asserted that the
+        // body is not finished.
         let resumed = unsafe { switch::native(body, &mut controls) };
         self.controls.set(controls);
         self.finished.set(resumed == Resumed::Finished);
     }
 
-    /// Drops a body that is finished or never started, and the work of the latter, while its stack and identity are here.
+    /// Drops a body that is finished or never started, and the work of the latter, while its stack
+    /// and identity are here.
     fn drop_body(&self) {
         // SAFETY: in EXIT the body is the lender's.
         drop(unsafe { (*self.body.get()).take() });
@@ -317,13 +355,16 @@ impl Lender {
     }
 }
 
-/// Publishes LENT, then wakes a sleeping owner or calls `then(argument)`, then sleeps until the word is not LENT; returns it.
+/// Publishes LENT, then wakes a sleeping owner or calls `then(argument)`, then sleeps until the
+/// word is not LENT; returns it.
 ///
-/// Everything after the exchange uses registers, this frame and raw system calls only. A full exchange: it releases all
-/// that the lender did; the final load acquires what the owner did (on x86 every load does).
+/// Everything after the exchange uses registers, this frame and raw system calls only. A full
+/// exchange: it releases all that the lender did; the final load acquires what the owner did (on
+/// x86 every load does).
 ///
 /// # Safety
-/// `word` is valid for as long as the calling thread lives; `then` is 0 or a [`Then`] whose contract holds for `argument`.
+/// `word` is valid for as long as the calling thread lives; `then` is 0 or a [`Then`] whose
+/// contract holds for `argument`.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ()) -> u32 {
     naked_asm!(
@@ -373,6 +414,10 @@ unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ())
 ///
 /// # Safety
 /// As [`lend`].
+#[expect(
+    improper_ctypes_definitions,
+    reason = "a Rust function pointer is one register, passed through untouched"
+)]
 unsafe extern "sysv64" fn call_then(then: Then, argument: *const ()) {
     // SAFETY: the contract of `then` is kept by whoever passed it to `resume_native`.
     unsafe { then(argument) }

@@ -1,8 +1,9 @@
 //! The body's side of the switch.
 //!
-//! Signals are a matter of the kernel thread, and a lender blocks them while it lends. A body that runs natively wants them
-//! back, yet not one instruction too early: a handler may need more stack than the lender's reserve. So the mask is
-//! changed here, on the body's own stack, after it arrived and before it leaves.
+//! Signals are a matter of the kernel thread, and a lender blocks them while it lends. A body that
+//! runs natively wants them back, yet not one instruction too early: a handler may need more stack
+//! than the lender's reserve. So the mask is changed here, on the body's own stack, after it
+//! arrived and before it leaves.
 //!
 //! Raw here: signal masks. Tested by `tests/fiber_native.rs`.
 
@@ -16,14 +17,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(super) type Work = Box<dyn FnOnce(&Suspender<'_>) + Send>;
 
 /// The body's means to suspend itself. Stays in its body: neither `Send` nor `Sync`.
+///
+/// ```compile_fail,E0277
+/// fn sync<T: Sync>() {}
+/// sync::<corelane_os::fiber::Suspender<'static>>();
+/// ```
 pub struct Suspender<'a> {
     yielder: &'a Yielder<(), ()>,
     lender: *const Lender,
 }
 
 impl Suspender<'_> {
-    /// Suspends the body: the call that resumed it returns. Comes back when the fiber is resumed, maybe on another kernel
-    /// thread; to the code around this call it is the same thread as before.
+    /// Suspends the body: the call that resumed it returns. Comes back when the fiber is resumed,
+    /// maybe on another kernel thread; to the code around this call it is the same thread as
+    /// before.
     #[inline]
     pub fn suspend(&self) {
         self.leave();
@@ -33,7 +40,8 @@ impl Suspender<'_> {
 
     #[inline(always)]
     fn lender(&self) -> &Lender {
-        // SAFETY: the lender is freed after its thread was joined, which waits for the body to return.
+        // SAFETY: the lender is freed after its thread was joined, which waits for the body to
+        // return.
         unsafe { &*self.lender }
     }
 
@@ -66,10 +74,12 @@ pub(super) fn run(work: Work, yielder: &Yielder<(), ()>, lender: *const Lender) 
     suspender.leave();
 }
 
-/// Blocks every signal on the calling kernel thread except the two that glibc keeps for itself; returns the mask before.
+/// Blocks every signal on the calling kernel thread except the two that glibc keeps for itself;
+/// returns the mask before.
 pub(super) fn block_signals() -> libc::sigset_t {
     let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: sigfillset and pthread_sigmask initialise the sets; blocking with a full set cannot fail.
+    // SAFETY: sigfillset and pthread_sigmask initialise the sets; blocking with a full set cannot
+    // fail.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         let answer = libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

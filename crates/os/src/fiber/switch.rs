@@ -1,13 +1,15 @@
 //! The switch: thread pointer, floating-point control words, stack, and back.
 //!
-//! Between the moment the thread pointer changes and the moment the stack does, compiled code runs with one thread's
-//! identity on another thread's stack. A single access to a thread-local there is a bug that no test shows twice, and the
-//! compiler may move or cache the address of any thread-local that the surrounding function uses. So both changes
-//! live in one function that is never inlined and uses none: [`carried`].
+//! Between the moment the thread pointer changes and the moment the stack does, compiled code runs
+//! with one thread's identity on another thread's stack. A single access to a thread-local there is
+//! a bug that no test shows twice, and the compiler may move or cache the address of any
+//! thread-local that the surrounding function uses. So both changes live in one function that is
+//! never inlined and uses none: [`carried`].
 //!
-//! The control words (MXCSR and the x87 control word) belong to the body as well: flush-to-zero set by one body must neither
-//! reach the next one, nor get lost when the body moves. They are read at each switch, and loaded only when they differ.
-//! The sticky exception flags of MXCSR travel with it; those of the x87 status word do not.
+//! The control words (MXCSR and the x87 control word) belong to the body as well: flush-to-zero set
+//! by one body must neither reach the next one, nor get lost when the body moves. They are read at
+//! each switch, and loaded only when they differ. The sticky exception flags of MXCSR travel with
+//! it; those of the x87 status word do not.
 //!
 //! Raw here: FSGSBASE instructions, `arch_prctl`, MXCSR, x87. Tested by `tests/fiber.rs`.
 
@@ -48,16 +50,22 @@ impl Controls {
     unsafe fn load_over(self, now: Controls) {
         if self.mxcsr != now.mxcsr {
             // SAFETY: the value was stored by stmxcsr, so it has no reserved bit.
-            unsafe { asm!("ldmxcsr [{}]", in(reg) &self.mxcsr, options(nostack, preserves_flags, readonly)) };
+            unsafe {
+                asm!("ldmxcsr [{}]", in(reg) &self.mxcsr, options(nostack, preserves_flags, readonly))
+            };
         }
         if self.x87 != now.x87 {
-            // SAFETY: exceptions pending under the old mask are cleared, or unmasking would raise them in the wrong body.
-            unsafe { asm!("fnclex", "fldcw [{}]", in(reg) &self.x87, options(nostack, preserves_flags, readonly)) };
+            // SAFETY: exceptions pending under the old mask are cleared, or unmasking would raise
+            // them in the wrong body.
+            unsafe {
+                asm!("fnclex", "fldcw [{}]", in(reg) &self.x87, options(nostack, preserves_flags, readonly))
+            };
         }
     }
 }
 
-/// The address of the loaded thread control block, which x86_64's thread ABI keeps in its first word.
+/// The address of the loaded thread control block, which x86_64's thread ABI keeps in its first
+/// word.
 #[inline(always)]
 pub(super) fn own_control_block() -> u64 {
     let block;
@@ -72,41 +80,58 @@ fn thread_pointer(by: FsBase) -> u64 {
         FsBase::Syscall => own_control_block(),
         FsBase::Instruction => {
             let pointer;
-            // SAFETY: `Fiber::spawn` accepts this variant only where the kernel has enabled FSGSBASE.
-            unsafe { asm!("rdfsbase {}", out(reg) pointer, options(nostack, nomem, preserves_flags)) };
+            // SAFETY: `Fiber::spawn` accepts this variant only where the kernel has enabled
+            // FSGSBASE.
+            unsafe {
+                asm!("rdfsbase {}", out(reg) pointer, options(nostack, nomem, preserves_flags))
+            };
             pointer
         }
     }
 }
 
 /// # Safety
-/// `pointer` is the control block of a parked lender, or the caller's own; the caller touches no thread-local until the code
-/// that the block belongs to runs. Not `nomem`: what thread-locals mean changes here.
+/// `pointer` is the control block of a parked lender, or the caller's own; the caller touches no
+/// thread-local until the code that the block belongs to runs. Not `nomem`: what thread-locals mean
+/// changes here.
 #[inline(always)]
 unsafe fn load_thread_pointer(by: FsBase, pointer: u64) {
     match by {
-        // SAFETY: FSGSBASE is enabled (see `thread_pointer`); the value is a control block by contract.
-        FsBase::Instruction => unsafe { asm!("wrfsbase {}", in(reg) pointer, options(nostack, preserves_flags)) },
+        // SAFETY: FSGSBASE is enabled (see `thread_pointer`); the value is a control block by
+        // contract.
+        FsBase::Instruction => unsafe {
+            asm!("wrfsbase {}", in(reg) pointer, options(nostack, preserves_flags))
+        },
         FsBase::Syscall => {
             // SAFETY: ARCH_SET_FS writes the register only.
-            let answer = unsafe { syscall3(libc::SYS_arch_prctl, ARCH_SET_FS, pointer as usize, 0) };
+            let answer =
+                unsafe { syscall3(libc::SYS_arch_prctl, ARCH_SET_FS, pointer as usize, 0) };
             if answer != 0 {
-                die("corelane-os: arch_prctl refused to load the thread pointer of a live thread\n");
+                die(
+                    "corelane-os: arch_prctl refused to load the thread pointer of a live thread\n",
+                );
             }
         }
     }
 }
 
-/// Resumes `body` on the calling thread with its lender's thread pointer and control words, until it suspends or returns.
+/// Resumes `body` on the calling thread with its lender's thread pointer and control words, until
+/// it suspends or returns.
 ///
 /// # Safety
-/// The lender that `pointer` belongs to is parked and stays so; `body` is not finished, for corosensei would panic here, with
-/// the wrong identity loaded.
+/// The lender that `pointer` belongs to is parked and stays so; `body` is not finished, for
+/// corosensei would panic here, with the wrong identity loaded.
 #[inline(never)]
-pub(super) unsafe fn carried(body: &mut Body, controls: &mut Controls, pointer: u64, by: FsBase) -> Resumed {
+pub(super) unsafe fn carried(
+    body: &mut Body,
+    controls: &mut Controls,
+    pointer: u64,
+    by: FsBase,
+) -> Resumed {
     let own_controls = Controls::current();
     let own_pointer = thread_pointer(by);
-    // SAFETY: from here to the second load no thread-local is touched, only the body runs; the lender is parked by contract.
+    // SAFETY: from here to the second load no thread-local is touched, only the body runs; the
+    // lender is parked by contract.
     unsafe {
         controls.load_over(own_controls);
         load_thread_pointer(by, pointer);

@@ -1,0 +1,93 @@
+//! Changing a live task from outside: priority, affinity, and asking it to end.
+//!
+//! The value is written first, then a letter is sent to the task's home. If the task moves meanwhile,
+//! either its new home read the new value when it queued the task, or it finds the letter; see
+//! `Entity::home`. Nobody else's runqueue lock is taken.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use corelane_sched::{CpuMask, TaskPhase, Why};
+
+use crate::current::Fiber;
+use crate::error::{ChangeError, SpawnError};
+use crate::spawn::check_affinity;
+use crate::task_body::{Class, Task};
+use crate::{Priority, api, wake};
+
+pub(crate) fn set_priority(task: &Task, priority: Priority) -> Result<(), ChangeError> {
+    check(task)?;
+    task.entity().set_prio(priority.prio());
+    announce(task);
+    Ok(())
+}
+
+pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), ChangeError> {
+    check(task)?;
+    check_affinity(affinity, task.body.shared.cpus().len()).map_err(|error| match error {
+        SpawnError::ForeignCpu { cpus } => ChangeError::ForeignCpu { cpus },
+        _ => ChangeError::EmptyAffinity,
+    })?;
+    let own = Fiber::current().filter(|fiber| fiber.is_running(task));
+    if own.is_some_and(|fiber| task.entity().held() > 0 && !affinity.contains(fiber.cpu_id())) {
+        return Err(ChangeError::Held);
+    }
+    {
+        let _one_replacer = task.body.changing.lock();
+        task.entity().affinity().store(affinity);
+    }
+    announce(task);
+    settle(task);
+    Ok(())
+}
+
+/// Asks a task to unwind at its next safe point.
+pub(crate) fn cancel(task: &Task) {
+    task.body.cancelled.store(true, Relaxed); // Relaxed: the wake and the letter order it.
+    if task.body.class == Class::RealTime {
+        announce(task);
+    }
+    wake::wake_ref(task);
+}
+
+fn check(task: &Task) -> Result<(), ChangeError> {
+    if task.body.class == Class::Background {
+        return Err(ChangeError::Background);
+    }
+    if task.entity().state().phase() == TaskPhase::Done {
+        return Err(ChangeError::Done);
+    }
+    Ok(())
+}
+
+/// Tells the task's home. If the caller is on that CPU, the change takes effect at once.
+fn announce(task: &Task) {
+    let shared = &task.body.shared;
+    let home = shared.cpu(task.entity().home());
+    if home.inbox.leave_change(task) {
+        home.kick();
+    }
+    if let Some(fiber) = Fiber::on_worker()
+        && core::ptr::eq(fiber.cpu(), home)
+    {
+        fiber.suspend(crate::current::Intent::Review(Why::Asked));
+    }
+}
+
+/// How long to wait between two looks at whether an affinity has taken effect.
+const LOOK_AGAIN: Duration = Duration::from_micros(50);
+
+/// Waits until the task is where it may be: it waits without a guard (its next wake obeys), or its home
+/// is allowed (it can no longer be queued elsewhere).
+fn settle(task: &Task) {
+    let entity = task.entity();
+    loop {
+        let phase = entity.state().phase();
+        let home_is_allowed = entity.affinity().contains(entity.home());
+        let waits_unheld = phase == TaskPhase::Parked && entity.held() == 0;
+        if home_is_allowed || waits_unheld || phase == TaskPhase::Done {
+            return;
+        }
+        api::sleep(LOOK_AGAIN);
+    }
+}

@@ -1,0 +1,95 @@
+//! One CPU of the runtime: what its worker guards with the runqueue lock, and what others may touch.
+//!
+//! Only workers take the lock, and only for steps that make no system call. Everyone else leaves tasks in
+//! the slot or the inbox and raises the flag. Fields that others write are kept on cache lines of their
+//! own, so that a wake does not disturb what the worker reads.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+
+use corelane_os::cpuset::KernelCpu;
+use corelane_os::futex;
+use corelane_percpu::CachePadded;
+use corelane_sched::{CpuId, IdleSlot, IdleWord, Inbox, Kick, Runqueue, TimerQueue};
+use parking_lot::Mutex;
+
+use crate::current::Fiber;
+use crate::event::EventRing;
+use crate::stats::CpuStats;
+use crate::task_body::Body;
+
+/// What the runqueue lock guards.
+pub(crate) struct Core {
+    pub(crate) rq: Runqueue<Body>,
+    pub(crate) timers: TimerQueue<Body>,
+    /// Idle fibers kept here; refilled from the pool.
+    pub(crate) fibers: Vec<&'static Fiber>,
+}
+
+pub(crate) struct Cpu {
+    pub(crate) id: CpuId,
+    pub(crate) kernel: KernelCpu,
+    pub(crate) core: CachePadded<Mutex<Core>>,
+    pub(crate) slot: CachePadded<IdleSlot<Body>>,
+    pub(crate) inbox: CachePadded<Inbox<Body>>,
+    pub(crate) idle: CachePadded<IdleWord>,
+    /// Somebody wants this CPU to enter the scheduler.
+    pub(crate) need_resched: CachePadded<AtomicBool>,
+    /// The earliest deadline of its timers, or `u64::MAX`.
+    pub(crate) next_deadline_ns: AtomicU64,
+    /// `task number << 8 | priority` of the running task; 0 when idle.
+    pub(crate) running: AtomicU64,
+    pub(crate) queued: AtomicU32,
+    pub(crate) stats: CachePadded<CpuStats>,
+    pub(crate) events: EventRing,
+}
+
+/// How many idle fibers a CPU keeps for itself.
+pub(crate) const FIBERS_KEPT_MAX: usize = 16;
+
+impl Cpu {
+    pub(crate) fn new(id: CpuId, kernel: KernelCpu, events: usize) -> Cpu {
+        let core = Core {
+            rq: Runqueue::new(id),
+            timers: TimerQueue::new(),
+            fibers: Vec::with_capacity(FIBERS_KEPT_MAX),
+        };
+        Cpu {
+            id,
+            kernel,
+            core: CachePadded::new(Mutex::new(core)),
+            slot: CachePadded::new(IdleSlot::new()),
+            inbox: CachePadded::new(Inbox::new()),
+            idle: CachePadded::new(IdleWord::new()),
+            need_resched: CachePadded::new(AtomicBool::new(false)),
+            next_deadline_ns: AtomicU64::new(u64::MAX),
+            running: AtomicU64::new(0),
+            queued: AtomicU32::new(0),
+            stats: CachePadded::new(CpuStats::default()),
+            events: EventRing::new(events),
+        }
+    }
+
+    /// Makes the worker enter the scheduler: at its next safe point, or now if it sleeps.
+    ///
+    /// Called after leaving something for it. At most one system call, none if the worker is awake.
+    pub(crate) fn kick(&self) {
+        // Release: pairs with the swap at the start of a pass; what was left before is then visible.
+        self.need_resched.store(true, Release);
+        if self.idle.kick() == Kick::WakeSleeper {
+            self.stats.kicks.add_shared(1);
+            futex::wake(self.idle.word(), 1);
+        }
+    }
+
+    /// Publishes what observers see. The caller holds the runqueue lock.
+    pub(crate) fn show(&self, core: &Core) {
+        let running = core.rq.current().map_or(0, |task| {
+            task.body.id << 8 | u64::from(task.entity().prio().get())
+        });
+        // Relaxed: each is a value of its own, for observers.
+        self.running.store(running, Relaxed);
+        self.queued.store(core.rq.queued() as u32, Relaxed);
+        let deadline_ns = core.timers.next_deadline_ns().unwrap_or(u64::MAX);
+        self.next_deadline_ns.store(deadline_ns, Relaxed);
+    }
+}

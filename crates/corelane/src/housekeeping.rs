@@ -1,0 +1,65 @@
+//! The housekeeping thread: an ordinary thread that does for tasks what must not be done on a real-time
+//! CPU.
+//!
+//! A task leaves *itself*: its closure is on its own stack, so nothing is allocated and no queue is locked.
+
+use core::sync::atomic::{AtomicBool, Ordering::*};
+
+use corelane_os::futex;
+use corelane_sched::{IdleWord, Inbox, Kick, Letter, Place};
+
+use crate::native;
+use crate::task_body::{Body, Task};
+use crate::wake;
+
+pub(crate) struct Housekeeping {
+    inbox: Inbox<Body>,
+    idle: IdleWord,
+    stopping: AtomicBool,
+}
+
+impl Housekeeping {
+    pub(crate) fn new() -> Housekeeping {
+        Housekeeping { inbox: Inbox::new(), idle: IdleWord::new(), stopping: AtomicBool::new(false) }
+    }
+
+    /// Leaves a task whose closure is to be run, see [`crate::native::outside`].
+    pub(crate) fn leave(&self, task: Task) {
+        self.inbox.leave_arrival(task, Place::Tail);
+        self.kick();
+    }
+
+    /// Makes the thread return once it has nothing left to do.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Release); // Release: pairs with the Acquire in `serve`.
+        self.kick();
+    }
+
+    fn kick(&self) {
+        if self.idle.kick() == Kick::WakeSleeper {
+            futex::wake(self.idle.word(), 1);
+        }
+    }
+
+    /// The life of the thread.
+    pub(crate) fn serve(&self) {
+        loop {
+            for letter in self.inbox.take() {
+                if let Letter::Arrival(task, _) = letter {
+                    // SAFETY: this is the housekeeping thread, and the letter gave us the task.
+                    unsafe { native::run_outside(&task) };
+                    wake::enqueue(task);
+                }
+            }
+            self.idle.announce();
+            if self.inbox.is_empty() {
+                // Acquire: pairs with `stop`.
+                if self.stopping.load(Acquire) {
+                    return;
+                }
+                let _ = futex::wait(self.idle.word(), IdleWord::PARKED, None);
+            }
+            self.idle.awake();
+        }
+    }
+}

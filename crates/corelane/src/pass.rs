@@ -1,0 +1,319 @@
+//! One pass of the scheduler on one CPU: from "a task suspended" to "this one runs next".
+//!
+//! The order matters. What ran is settled first, on the carrier's stack. Then letters and timers, because
+//! they may be more urgent than what ran. Then what ran is reviewed against all that. If the CPU became
+//! less urgent it publishes that and looks for work elsewhere *with its own lock released*, so that a
+//! worker never holds two. Then it picks, publishes, and gives away what it cannot run.
+//!
+//! Every choice is `corelane_sched`'s. Cost: one acquisition of the own lock, two if it pulls; no system
+//! call while it is held; at most [`TIMERS_MAX`] expiries.
+
+use core::sync::atomic::Ordering::*;
+
+use corelane_os::clock;
+use corelane_sched::{
+    Arrival, CarrierId, Change, Commit, CpuId, Letter, Next as Placed, Place, Verdict, Wake, Why, arrive,
+    change, push_away, review, select_cpu,
+};
+use parking_lot::MutexGuard;
+
+use crate::balance::{self, Kicks};
+use crate::cpu::{Core, Cpu};
+use crate::current::{Fiber, Intent};
+use crate::event::EventKind;
+use crate::runtime::Shared;
+use crate::task_body::{NOT_ARMED, Task};
+use crate::worker::{self, Aftermath, Worker};
+
+/// What the worker does after a pass.
+pub(crate) enum Next {
+    Run(&'static Fiber),
+    Idle,
+}
+
+/// How many timers one pass expires; the rest wait for the next, which follows at once.
+const TIMERS_MAX: usize = 64;
+
+pub(crate) struct Pass<'a> {
+    shared: &'a Shared,
+    cpu: &'a Cpu,
+    carrier: CarrierId,
+    kicks: Kicks,
+    aftermath: Aftermath,
+    /// The fiber of the current task, if it runs on.
+    running: Option<&'static Fiber>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(worker: &Worker<'a>) -> Pass<'a> {
+        let (shared, cpu, carrier) = (worker.shared, worker.cpu, worker.carrier);
+        Pass { shared, cpu, carrier, kicks: Kicks::default(), aftermath: Aftermath::Nothing, running: None }
+    }
+
+    /// `last` is the fiber that just suspended, `arrived` the task that came into the idle slot.
+    pub(crate) fn run(mut self, last: Option<&'static Fiber>, arrived: Option<(Task, Place)>) -> Next {
+        let mut core = self.cpu.core.lock();
+        assert_eq!(core.rq.worker(), Some(self.carrier), "a pass is made by the holder of the role");
+        self.clear_request();
+        let why = last.and_then(|fiber| self.settle(&mut core, fiber));
+        if let Some((task, place)) = arrived {
+            self.cpu.stats.wakes_slot.add_own();
+            self.arrive(&mut core, task, place);
+        }
+        self.collect(&mut core);
+        self.expire(&mut core);
+        if let Some(why) = why {
+            self.review(&mut core, why);
+        }
+        let change = core.rq.publish(&self.shared.domain);
+        if change == Change::Lowered || core.rq.current().is_none() && core.rq.queued() == 0 {
+            core = self.pull(core);
+        }
+        let next = self.pick(&mut core);
+        let _ = core.rq.publish(&self.shared.domain);
+        balance::push(self.shared, &mut core, self.cpu, &mut self.kicks);
+        self.cpu.show(&core);
+        drop(core);
+        self.kicks.perform(self.shared);
+        self.aftermath.perform(self.shared, self.cpu);
+        next
+    }
+
+    fn clear_request(&self) {
+        // Relaxed: a request that is missed here stays for the next safe point.
+        if self.cpu.need_resched.load(Relaxed) {
+            // AcqRel: pairs with the Release in `kick`: its letter is visible to `collect`. A swap, so
+            // that the letters are read after the flag is down and none can fall in between.
+            self.cpu.need_resched.swap(false, AcqRel);
+        }
+    }
+
+    /// Does what the suspended fiber wanted. Returns why its task is to be reviewed, if it is still
+    /// current.
+    fn settle(&mut self, core: &mut Core, fiber: &'static Fiber) -> Option<Why> {
+        match fiber.intent() {
+            Intent::Review(why) => {
+                self.running = Some(fiber);
+                return Some(why);
+            }
+            Intent::Wait { deadline_ns } => self.settle_wait(core, deadline_ns),
+            Intent::Exit => self.settle_exit(core, fiber),
+            Intent::Native => {
+                let task = take_current(core);
+                self.aftermath = Aftermath::Depart(fiber, task);
+            }
+            Intent::Outside => {
+                let task = take_current(core);
+                task.entity().state().requeue();
+                self.aftermath = Aftermath::Outside(task);
+            }
+            Intent::BackFromNative => unreachable!("a lender comes back through `come_back`"),
+        }
+        None
+    }
+
+    fn settle_wait(&mut self, core: &mut Core, deadline_ns: Option<u64>) {
+        let task = take_current(core);
+        if let Some(deadline_ns) = deadline_ns {
+            worker::arm(core, self.cpu, &task, deadline_ns);
+        }
+        self.cpu.events.push(|| EventKind::Block { task: task.body.id });
+        match task.entity().state().commit_wait() {
+            Commit::Parked => {} // its fiber keeps a reference
+            Commit::Enqueue => self.arrive(core, task, Place::Tail),
+        }
+    }
+
+    fn settle_exit(&mut self, core: &mut Core, fiber: &'static Fiber) {
+        let task = take_current(core);
+        self.cpu.events.push(|| EventKind::Exit { task: task.body.id });
+        let _ = task.entity().state().finish();
+        let bound = fiber.unbind();
+        self.shared.fibers.give(core, fiber);
+        self.shared.ended(self.cpu, fiber.ended());
+        // Dropped under the lock only if they are the last references, which destroys no user data: the
+        // closure and its result have been moved out.
+        drop((bound, task));
+        if self.shared.fibers.has_starved() {
+            for task in self.shared.fibers.take_starved() {
+                self.arrive(core, task, Place::Keep);
+            }
+        }
+    }
+
+    /// Handles every letter.
+    fn collect(&mut self, core: &mut Core) {
+        for letter in self.cpu.inbox.take() {
+            match letter {
+                Letter::Arrival(task, place) => {
+                    self.cpu.stats.wakes_inbox.add_own();
+                    self.arrive(core, task, place);
+                }
+                Letter::Change(task) => {
+                    let placed = change(&mut core.rq, &self.shared.domain, task);
+                    self.place(placed);
+                }
+            }
+        }
+    }
+
+    fn arrive(&mut self, core: &mut Core, task: Task, place: Place) {
+        let (id, priority) = (task.body.id, task.entity().prio().get());
+        let placed = arrive(&mut core.rq, &self.shared.domain, task, place);
+        if matches!(placed, Placed::Done) {
+            self.cpu.events.push(|| EventKind::Wake { task: id, priority });
+        }
+        self.place(placed);
+    }
+
+    fn place(&mut self, placed: Placed<crate::task_body::Body>) {
+        match placed {
+            Placed::Done => {}
+            Placed::Send(task, place, to) => self.send(task, place, to),
+            Placed::Forward(task, to) => {
+                if self.shared.cpu(to).inbox.leave_change(&task) {
+                    self.kicks.add(to);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, task: Task, place: Place, to: CpuId) {
+        let id = task.body.id;
+        self.cpu.events.push(|| EventKind::Migrate { task: id, to: to.index() as u16 });
+        balance::send_later(self.shared, task, place, to, &mut self.kicks);
+    }
+
+    /// Wakes the tasks whose deadline has passed.
+    fn expire(&mut self, core: &mut Core) {
+        let Some(now_ns) = core.timers.next_deadline_ns().map(|_| clock::now_ns()) else { return };
+        for _ in 0..TIMERS_MAX {
+            let Some(task) = core.timers.expire(now_ns) else { return };
+            // Relaxed: under the lock that the task takes to disarm.
+            task.body.armed_on.store(NOT_ARMED, Relaxed);
+            self.cpu.stats.timers.add_own();
+            self.cpu.events.push(|| EventKind::Timer { task: task.body.id });
+            if task.entity().state().wake() == Wake::Enqueue {
+                self.wake_expired(core, task);
+            }
+        }
+        self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU; the rest follows in the next pass.
+    }
+
+    fn wake_expired(&mut self, core: &mut Core, task: Task) {
+        match select_cpu(&self.shared.domain, task.entity()) {
+            to if to == self.cpu.id => self.arrive(core, task, Place::Tail),
+            to => self.send(task, Place::Tail, to),
+        }
+    }
+
+    /// Decides about the task that is still current.
+    fn review(&mut self, core: &mut Core, why: Why) {
+        let entity = core.rq.current().expect("there is a current task").entity();
+        if entity.held() == 0 {
+            entity.attended();
+        }
+        let verdict = review(&core.rq, &self.shared.domain, why);
+        if verdict == Verdict::Continue {
+            return;
+        }
+        if let Verdict::MakeRoom(to) = verdict {
+            return self.make_room(core, to);
+        }
+        let task = core.rq.current().expect("a task under review is current").clone();
+        task.entity().state().requeue();
+        self.running = None;
+        match verdict {
+            Verdict::PutBack(place) => self.put_back(core, &task, place),
+            Verdict::Leave(to) => {
+                let task = take_current(core);
+                self.send(task, Place::Preempted, to);
+            }
+            Verdict::Continue | Verdict::MakeRoom(_) => unreachable!("handled above"),
+        }
+    }
+
+    fn put_back(&mut self, core: &mut Core, task: &Task, place: Place) {
+        let (id, priority) = (task.body.id, task.entity().prio().get());
+        if place == Place::Preempted {
+            self.cpu.stats.preemptions.add_own();
+            self.cpu.events.push(|| EventKind::Preempt { task: id, priority });
+        } else {
+            self.cpu.events.push(|| EventKind::Yield { task: id, priority });
+        }
+        if let Arrival::Elsewhere(task) = core.rq.put_prev(place) {
+            let to = select_cpu(&self.shared.domain, task.entity());
+            self.send(task, place, to);
+        }
+    }
+
+    fn make_room(&mut self, core: &mut Core, to: CpuId) {
+        match push_away::commit(&mut core.rq, &self.shared.domain, to) {
+            push_away::Outcome::Moved(task, to) => {
+                task.entity().state().requeue();
+                self.running = None;
+                self.cpu.stats.pushed_away.add_own();
+                self.send(task, Place::Preempted, to);
+            }
+            push_away::Outcome::Stale => self.cpu.stats.stale.add_own(),
+        }
+    }
+
+    /// Looks for more urgent work elsewhere, with the own lock released.
+    fn pull(&mut self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        let my_level = core.rq.top();
+        if !balance::somebody_waits(&self.shared.domain, self.cpu.id, my_level) {
+            return core;
+        }
+        drop(core);
+        let pulled = balance::pull(self.shared, self.cpu, my_level, &mut self.kicks);
+        let mut core = self.cpu.core.lock();
+        if let Some(task) = pulled {
+            self.arrive(&mut core, task, Place::Keep);
+        }
+        if core.rq.current().is_some() && core.rq.must_switch() {
+            self.review(&mut core, Why::Asked);
+        }
+        core
+    }
+
+    /// Chooses what runs next; a task without a fiber is put aside.
+    fn pick(&mut self, core: &mut Core) -> Next {
+        if let Some(fiber) = self.running.take() {
+            return Next::Run(fiber);
+        }
+        loop {
+            let Some(task) = core.rq.pick_next().cloned() else {
+                self.cpu.events.push(|| EventKind::Idle);
+                return Next::Idle;
+            };
+            if let Some(fiber) = self.fiber_for(core, &task) {
+                task.entity().state().dispatch();
+                fiber.set_cpu(self.cpu.id);
+                let (task, priority) = (task.body.id, task.entity().prio().get());
+                self.cpu.events.push(|| EventKind::Switch { task, priority });
+                return Next::Run(fiber);
+            }
+            let task = take_current(core);
+            self.cpu.stats.no_fiber.add_own();
+            self.cpu.events.push(|| EventKind::NoFiber { task: task.body.id });
+            self.shared.fibers.starve(task);
+        }
+    }
+
+    /// The fiber the task is on, or a fresh one at its first run.
+    fn fiber_for(&mut self, core: &mut Core, task: &Task) -> Option<&'static Fiber> {
+        if let Some(fiber) = task.body.fiber() {
+            return Some(fiber);
+        }
+        let fiber = self.shared.fibers.take(core)?;
+        task.body.set_fiber(fiber);
+        self.cpu.stats.started.add_own();
+        fiber.bind(task.clone());
+        Some(fiber)
+    }
+}
+
+fn take_current(core: &mut Core) -> Task {
+    core.rq.take_current().expect("the task that suspended is current")
+}

@@ -1,0 +1,123 @@
+//! The wake-up path: from "its condition is true" to "it is queued where it should run".
+//!
+//! ```text
+//!   wake ── state word says Enqueue ──► select_cpu ──► own CPU?  ── yes ──► here (own lock)
+//!                                                        │ no
+//!                                                        ▼
+//!                                          spinning CPU's slot, else its inbox + kick
+//! ```
+//!
+//! A waker never takes another CPU's runqueue lock: the holder could be preempted, and the waker could be
+//! an ordinary thread that is stopped while it holds it. See `sched/idle.md`.
+//!
+//! Cost of a wake: to a spinning CPU one exchange on its slot; to a busy CPU one exchange on its inbox
+//! and a store; to a sleeping CPU also one system call. Nothing allocates. This path touches no
+//! thread-local after the caller is known, because lenders take it too ([`crate::native`]).
+
+use std::sync::Arc;
+
+use corelane_sched::{CpuId, Next, Offer, Place, Wake, arrive, select_cpu};
+
+use crate::current::Fiber;
+use crate::event::EventKind;
+use crate::runtime::Shared;
+use crate::task_body::{Class, Task};
+use crate::{balance, background};
+
+/// Wakes `task`, from a task or an ordinary thread. A safe point if the caller is a task.
+pub(crate) fn wake(task: Task) {
+    if task.entity().state().wake() == Wake::Enqueue {
+        enqueue(task);
+    }
+}
+
+/// The same for a caller that keeps its reference; clones it only if the task was asleep.
+pub(crate) fn wake_ref(task: &Task) {
+    if task.entity().state().wake() == Wake::Enqueue {
+        enqueue(task.clone());
+    }
+}
+
+/// Puts a runnable task that belongs to the caller where it should run.
+pub(crate) fn enqueue(task: Task) {
+    if task.body.class == Class::Background {
+        return background::enqueue(task);
+    }
+    match Fiber::on_worker() {
+        Some(fiber) if core::ptr::eq(fiber.shared(), Arc::as_ptr(&task.body.shared)) => {
+            enqueue_from_task(fiber, task)
+        }
+        _ => enqueue_from_outside(task),
+    }
+}
+
+/// From a thread that is no worker. Touches no thread-local.
+pub(crate) fn enqueue_from_outside(task: Task) {
+    let shared = task.body.shared.clone();
+    let to = select_cpu(&shared.domain, task.entity());
+    send(&shared, task, Place::Tail, to);
+}
+
+fn enqueue_from_task(fiber: &Fiber, task: Task) {
+    let shared = fiber.shared();
+    let to = select_cpu(&shared.domain, task.entity());
+    if to != fiber.cpu_id() {
+        return send(shared, task, Place::Tail, to);
+    }
+    let cpu = fiber.cpu();
+    let mut core = cpu.core.lock();
+    cpu.stats.wakes_local.add_own();
+    let priority = task.entity().prio().get();
+    cpu.events.push(|| EventKind::Wake { task: task.body.id, priority });
+    let mut kicks = balance::Kicks::default();
+    if let Next::Send(task, place, to) = arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
+        balance::send_later(shared, task, place, to, &mut kicks);
+    }
+    let _ = core.rq.publish(&shared.domain);
+    let preempts = core.rq.must_switch();
+    if !preempts {
+        balance::push(shared, &mut core, cpu, &mut kicks);
+    }
+    cpu.show(&core);
+    drop(core);
+    kicks.perform(shared);
+    if preempts {
+        // Not a point of cancellation: a wake in a destructor must not unwind.
+        fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
+    }
+}
+
+/// Leaves a runnable task for another CPU and makes that CPU look.
+///
+/// The CPU is told first, then raised in cpupri so that the next waker looks elsewhere, then told again:
+/// if it has handled the task in between, it publishes its level once more. A thread that is stopped
+/// anywhere in here therefore keeps neither the task nor the CPU from running.
+pub(crate) fn send(shared: &Shared, task: Task, place: Place, to: CpuId) {
+    let level = task.entity().level();
+    if leave(shared, task, place, to) == Left::NeedsKick {
+        shared.cpu(to).kick();
+        shared.domain.cpupri.raise(to, level);
+        shared.cpu(to).kick();
+    }
+}
+
+/// Whether the CPU must be told.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Left {
+    /// Its spinning worker polls the slot.
+    Seen,
+    /// [`crate::cpu::Cpu::kick`] it, once no lock is held.
+    NeedsKick,
+}
+
+/// Leaves a runnable task in the slot or inbox of a CPU. No lock, no system call.
+pub(crate) fn leave(shared: &Shared, task: Task, place: Place, to: CpuId) -> Left {
+    let cpu = shared.cpu(to);
+    let task = match cpu.slot.offer(task, place) {
+        Offer::Taken => return Left::Seen,
+        Offer::Refused(task) => task,
+    };
+    cpu.inbox.leave_arrival(task, place);
+    Left::NeedsKick
+}

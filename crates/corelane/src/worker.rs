@@ -1,0 +1,91 @@
+//! The worker: the role of executing a CPU's runqueue, and the carrier thread that holds it.
+//!
+//! ```text
+//!            ┌────────────────────────────────────────────────────────┐
+//!            ▼                                                        │
+//!   pass: settle what ran ─► take letters ─► pull if lower ─► pick ─► resume the task's fiber
+//!            ▲                                          │ nothing        (until it suspends)
+//!            └────────────────── idle ◄─────────────────┘
+//! ```
+//!
+//! A task tells by its [`crate::current::Intent`] why it suspended; the pass that follows runs on the carrier's own stack,
+//! so the task's stack has been left before anybody can find it runnable (*leave before arrive*).
+//!
+//! The worker role is a field of the runqueue. One carrier per CPU exists so far and holds it for good; the
+//! kernel-preemption protocol will pass it between carriers, which is why a pass asserts that it holds it.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use corelane_sched::{CarrierId, CpuId};
+
+use crate::cpu::Cpu;
+use crate::current::Fiber;
+use crate::pass::{Next, Pass};
+use crate::runtime::Shared;
+use crate::native;
+use crate::slice;
+
+/// A carrier thread that holds the worker role of a CPU.
+pub(crate) struct Worker<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) cpu: &'a Cpu,
+    pub(crate) carrier: CarrierId,
+    pub(crate) idle: crate::idle::IdlePolicy,
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(shared: &'a Shared, id: CpuId) -> Worker<'a> {
+        let carrier = CarrierId(id.index() as u32);
+        let cpu = shared.cpu(id);
+        cpu.core.lock().rq.grant_role(carrier);
+        Worker { shared, cpu, carrier, idle: crate::idle::IdlePolicy::new(shared.idle) }
+    }
+
+    /// Serves the CPU until the runtime stops.
+    pub(crate) fn run(&mut self) {
+        let (mut last, mut arrived) = (None, None);
+        loop {
+            match Pass::new(self).run(last.take(), arrived.take()) {
+                Next::Run(fiber) => {
+                    self.resume(fiber);
+                    last = Some(fiber);
+                }
+                Next::Idle if self.shared.is_stopping() => return,
+                Next::Idle => arrived = self.idle(),
+            }
+        }
+    }
+
+    fn resume(&mut self, fiber: &Fiber) {
+        self.cpu.stats.switches.add_own();
+        slice::begin(fiber);
+        fiber.resume(self.shared);
+        slice::end(fiber);
+    }
+}
+
+/// What a fiber that suspended leaves behind for its carrier once no lock is held.
+pub(crate) enum Aftermath {
+    Nothing,
+    /// Send the fiber to its own kernel thread.
+    Depart(&'static Fiber, crate::task_body::Task),
+    /// Send the task to the housekeeping thread.
+    Outside(crate::task_body::Task),
+}
+
+impl Aftermath {
+    pub(crate) fn perform(self, shared: &Shared, cpu: &Cpu) {
+        match self {
+            Aftermath::Nothing => {}
+            Aftermath::Depart(fiber, task) => native::depart(shared, cpu, fiber, task),
+            Aftermath::Outside(task) => shared.housekeeping.leave(task),
+        }
+    }
+}
+
+/// Arms the timer of a waiting task, before it can be woken.
+pub(crate) fn arm(core: &mut crate::cpu::Core, cpu: &Cpu, task: &crate::task_body::Task, deadline_ns: u64) {
+    // Relaxed: published to the task with the state word.
+    task.body.armed_on.store(cpu.id.index() as u32, Relaxed);
+    core.timers.arm(task.clone(), deadline_ns);
+}
