@@ -148,7 +148,10 @@ fn complaint(error: &clap::Error) -> Parsed {
 
 /// The sentence that names the mistake: everything before the first empty line, in one line.
 fn first_paragraph(text: &str) -> String {
-    let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty());
     let sentence = lines.collect::<Vec<_>>().join(" ");
     let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
     format!("{sentence}; see `corelane --help`")
@@ -163,11 +166,16 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 fn within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let (low, high) = (humantime::format_duration(min), humantime::format_duration(max));
+    let (low, high) = (
+        humantime::format_duration(min),
+        humantime::format_duration(max),
+    );
     match humantime::parse_duration(text) {
         Ok(value) if (min..=max).contains(&value) => Ok(value),
         Ok(_) => Err(format!("it must be between {low} and {high}")),
-        Err(_) => Err(format!("a time with a unit is needed, from {low} to {high}")),
+        Err(_) => Err(format!(
+            "a time with a unit is needed, from {low} to {high}"
+        )),
     }
 }
 

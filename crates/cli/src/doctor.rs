@@ -21,17 +21,26 @@ pub(crate) fn run(arguments: &DoctorArgs) -> Result<ExitCode, Failure> {
     let mut output = Output::open(&arguments.json)?;
     let properties = host::examine(&asked());
     output.text(&text(&properties))?;
-    output.json(&Report { properties: properties.iter().map(PropertyJson::from).collect() })?;
+    output.json(&Report {
+        properties: properties.iter().map(PropertyJson::from).collect(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn text(properties: &[Property]) -> String {
-    let width = properties.iter().map(|property| property.name.len()).max().unwrap_or(0);
+    let width = properties
+        .iter()
+        .map(|property| property.name.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for property in properties {
         push(&mut text, property, width);
     }
-    let refused = properties.iter().filter(|property| is_refused(property)).count();
+    let refused = properties
+        .iter()
+        .filter(|property| is_refused(property))
+        .count();
     let _ = writeln!(text, "\n{} properties, {refused} refused", properties.len());
     text
 }
@@ -42,7 +51,11 @@ fn is_refused(property: &Property) -> bool {
 
 fn push(text: &mut String, property: &Property, width: usize) {
     let (name, asked) = (property.name, &property.asked);
-    let _ = writeln!(text, "{name:<width$}  {:<9}  asked: {asked}", word(&property.verdict));
+    let _ = writeln!(
+        text,
+        "{name:<width$}  {:<9}  asked: {asked}",
+        word(&property.verdict)
+    );
     let mut line = |label: &str, value: &str| {
         let _ = writeln!(text, "{:<width$}  {:<9}  {label}: {value}", "", "");
     };

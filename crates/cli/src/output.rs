@@ -56,7 +56,11 @@ impl Output {
             None => JsonTo::Nowhere,
             Some("-") => JsonTo::Stdout,
             Some(path) => {
-                let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path);
                 let refused =
                     |error| Failure::Usage(format!("cannot write the JSON to `{path}`: {error}"));
                 JsonTo::File(file.map_err(refused)?, path.to_owned())
@@ -93,7 +97,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     written(
         "standard output",
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()),
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
     )
 }
 

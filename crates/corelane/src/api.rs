@@ -6,7 +6,6 @@
 use std::time::{Duration, Instant};
 
 use corelane_os::clock;
-use corelane_sched::Why;
 
 use crate::Priority;
 use crate::current::Fiber;
@@ -47,7 +46,7 @@ pub fn build() -> TaskBuilder {
 /// No system call, no allocation. Alone at its level: no switch either.
 pub fn yield_now() {
     match Fiber::carried() {
-        Some(fiber) => fiber.review(Why::Yield),
+        Some(fiber) => fiber.give_way(),
         // Not a wait for anybody: an ordinary thread has no equals here.
         None => std::thread::sleep(Duration::ZERO),
     }

@@ -6,7 +6,7 @@
 //!
 //! See `sched/balance.md` for why a plan may be stale and what heals it.
 
-use corelane_sched::{CpuId, Level, Place, RootDomain, pull, push};
+use corelane_sched::{CpuId, CpuMask, Level, Place, pull, push};
 
 use crate::cpu::{Core, Cpu};
 use crate::event::EventKind;
@@ -82,9 +82,19 @@ const TRIES_MAX: u32 = 8;
 ///
 /// One foreign lock per answer that was not stale; at most one answer per CPU. The holder of a foreign lock
 /// is a worker inside the scheduler, which holds it for a bounded time and sleeps on nothing.
-pub(crate) fn pull(shared: &Shared, cpu: &Cpu, my_level: Level, kicks: &mut Kicks) -> Option<Task> {
-    let mut tried = corelane_sched::CpuMask::empty(shared.domain.cpus());
-    while let Some(plan) = pull::plan(&shared.domain, cpu.id, my_level, &tried) {
+///
+/// `first` is the plan to begin with; `tried` is scratch space, empty before and after.
+pub(crate) fn pull(
+    shared: &Shared,
+    cpu: &Cpu,
+    my_level: Level,
+    first: pull::Plan,
+    tried: &mut CpuMask,
+    kicks: &mut Kicks,
+) -> Option<Task> {
+    let mut next = Some(first);
+    let mut pulled = None;
+    while let Some(plan) = next {
         let source = shared.cpu(plan.from);
         let mut core = lock(source);
         let outcome = pull::commit(&mut core.rq, cpu.id, my_level);
@@ -98,14 +108,17 @@ pub(crate) fn pull(shared: &Shared, cpu: &Cpu, my_level: Level, kicks: &mut Kick
         match outcome {
             pull::Outcome::Moved(task) => {
                 cpu.stats.pulls.add_own();
-                return Some(task);
+                pulled = Some(task);
+                break;
             }
             pull::Outcome::AskToLeave => kicks.add(plan.from),
             pull::Outcome::Stale => cpu.stats.stale.add_own(),
         }
         tried.insert(plan.from);
+        next = pull::plan(&shared.domain, cpu.id, my_level, tried);
     }
-    None
+    tried.clear();
+    pulled
 }
 
 fn lock(source: &Cpu) -> parking_lot::MutexGuard<'_, Core> {
@@ -116,13 +129,4 @@ fn lock(source: &Cpu) -> parking_lot::MutexGuard<'_, Core> {
         core::hint::spin_loop();
     }
     source.core.lock()
-}
-
-/// Whether any other CPU has a candidate above `level`; one search, no lock.
-pub(crate) fn somebody_waits(domain: &RootDomain, me: CpuId, level: Level) -> bool {
-    let others = |group: usize| {
-        let mask = domain.span().word(group);
-        if me.index() / 64 == group { mask & !(1 << (me.index() % 64)) } else { mask }
-    };
-    domain.overload.most_urgent(level, me, others).is_some()
 }

@@ -217,7 +217,9 @@ fn require(config: &Config, cpus: &[CpuStatus]) -> Result<(), BuildError> {
 }
 
 fn share(config: &Config, chosen: &[TopologyCpu], fifo_granted: bool) -> Arc<Shared> {
-    let cpu = |(slot, cpu): (usize, &TopologyCpu)| Cpu::new(CpuId::new(slot), cpu.kernel, config.events);
+    let cpu = |(slot, cpu): (usize, &TopologyCpu)| {
+        Cpu::new(CpuId::new(slot), cpu.kernel, chosen.len(), config.events)
+    };
     let cpus: Box<[Cpu]> = chosen.iter().enumerate().map(cpu).collect();
     let domain = RootDomain::new(neighbours(chosen));
     cpus.iter().for_each(|cpu| {

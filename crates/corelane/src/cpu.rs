@@ -4,12 +4,12 @@
 //! the slot or the inbox and raises the flag. Fields that others write are kept on cache lines of their
 //! own, so that a wake does not disturb what the worker reads.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
 use corelane_os::cpuset::KernelCpu;
 use corelane_os::futex;
 use corelane_percpu::CachePadded;
-use corelane_sched::{CpuId, IdleSlot, IdleWord, Inbox, Kick, Runqueue, TimerQueue};
+use corelane_sched::{CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Kick, Prio, Runqueue, TimerQueue};
 use parking_lot::Mutex;
 
 use crate::current::Fiber;
@@ -23,6 +23,8 @@ pub(crate) struct Core {
     pub(crate) timers: TimerQueue<Body>,
     /// Idle fibers kept here; refilled from the pool.
     pub(crate) fibers: Vec<&'static Fiber>,
+    /// Scratch for pulls: the CPUs already tried. Here so that a pull allocates nothing.
+    pub(crate) tried: CpuMask,
 }
 
 pub(crate) struct Cpu {
@@ -39,6 +41,8 @@ pub(crate) struct Cpu {
     /// `task number << 8 | priority` of the running task; 0 when idle.
     pub(crate) running: AtomicU64,
     pub(crate) queued: AtomicU32,
+    /// The priority of the most urgent queued task, 0 if there is none.
+    pub(crate) queued_top: AtomicU8,
     pub(crate) stats: CachePadded<CpuStats>,
     pub(crate) events: EventRing,
 }
@@ -47,11 +51,12 @@ pub(crate) struct Cpu {
 pub(crate) const FIBERS_KEPT_MAX: usize = 16;
 
 impl Cpu {
-    pub(crate) fn new(id: CpuId, kernel: KernelCpu, events: usize) -> Cpu {
+    pub(crate) fn new(id: CpuId, kernel: KernelCpu, cpus: usize, events: usize) -> Cpu {
         let core = Core {
             rq: Runqueue::new(id),
             timers: TimerQueue::new(),
             fibers: Vec::with_capacity(FIBERS_KEPT_MAX),
+            tried: CpuMask::empty(cpus),
         };
         Cpu {
             id,
@@ -64,6 +69,7 @@ impl Cpu {
             next_deadline_ns: AtomicU64::new(u64::MAX),
             running: AtomicU64::new(0),
             queued: AtomicU32::new(0),
+            queued_top: AtomicU8::new(0),
             stats: CachePadded::new(CpuStats::default()),
             events: EventRing::new(events),
         }
@@ -89,6 +95,7 @@ impl Cpu {
         // Relaxed: each is a value of its own, for observers.
         self.running.store(running, Relaxed);
         self.queued.store(core.rq.queued() as u32, Relaxed);
+        self.queued_top.store(core.rq.top_queued().map_or(0, Prio::get), Relaxed);
         let deadline_ns = core.timers.next_deadline_ns().unwrap_or(u64::MAX);
         self.next_deadline_ns.store(deadline_ns, Relaxed);
     }

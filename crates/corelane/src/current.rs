@@ -271,6 +271,16 @@ impl Fiber {
         }
     }
 
+    /// Gives way to equals; without any, a mere safe point.
+    pub(crate) fn give_way(&self) {
+        let own = self.task_node().entity().prio().get();
+        // Relaxed: written by this CPU's worker, or by a puller that took a task away.
+        if self.task_body().class == Class::RealTime && self.cpu().queued_top.load(Relaxed) < own {
+            return self.checkpoint();
+        }
+        self.review(Why::Yield);
+    }
+
     /// Whether the task should unwind, and can.
     pub(crate) fn is_cancelled(&self) -> bool {
         // Relaxed: the flag says nothing about other memory.

@@ -18,7 +18,7 @@ use corelane_os::futex;
 use corelane_sched::{Inbox, Letter, Place};
 use parking_lot::{Mutex, RwLock};
 
-use crate::cpu::{Core, FIBERS_KEPT_MAX};
+use crate::cpu::FIBERS_KEPT_MAX;
 use crate::current::{Fiber, Intent};
 use crate::job::Ended;
 use crate::runtime::Shared;
@@ -89,13 +89,13 @@ impl FiberPool {
     }
 
     /// Takes an idle fiber for a worker: from the CPU's stock, else a batch from the pool.
-    pub(crate) fn take(&self, core: &mut Core) -> Option<&'static Fiber> {
-        if core.fibers.is_empty() {
+    pub(crate) fn take(&self, stock: &mut Vec<&'static Fiber>) -> Option<&'static Fiber> {
+        if stock.is_empty() {
             let mut free = self.free.lock();
             let keep = free.len().saturating_sub(FIBERS_KEPT_MAX / 2);
-            core.fibers.extend(free.drain(keep..));
+            stock.extend(free.drain(keep..));
         }
-        core.fibers.pop()
+        stock.pop()
     }
 
     /// Takes an idle fiber for a background carrier.
@@ -104,11 +104,11 @@ impl FiberPool {
     }
 
     /// Gives a fiber back to a worker's stock; the surplus goes to the pool.
-    pub(crate) fn give(&self, core: &mut Core, fiber: &'static Fiber) {
-        if core.fibers.len() == FIBERS_KEPT_MAX {
-            self.free.lock().extend(core.fibers.drain(FIBERS_KEPT_MAX / 2..));
+    pub(crate) fn give(&self, stock: &mut Vec<&'static Fiber>, fiber: &'static Fiber) {
+        if stock.len() == FIBERS_KEPT_MAX {
+            self.free.lock().extend(stock.drain(FIBERS_KEPT_MAX / 2..));
         }
-        core.fibers.push(fiber);
+        stock.push(fiber);
     }
 
     /// Gives a fiber back from a background carrier.

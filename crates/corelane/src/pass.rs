@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering::*;
 
 use corelane_os::clock;
 use corelane_sched::{
-    Arrival, CarrierId, Change, Commit, CpuId, Letter, Next as Placed, Place, Verdict, Wake, Why, arrive,
-    change, push_away, review, select_cpu,
+    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Letter, Level, Next as Placed, Place, Verdict, Wake, Why, arrive,
+    change, pull, push_away, review, select_cpu,
 };
 use parking_lot::MutexGuard;
 
@@ -40,6 +40,8 @@ pub(crate) struct Pass<'a> {
     carrier: CarrierId,
     kicks: Kicks,
     aftermath: Aftermath,
+    /// A task that ended, perhaps the last references to it: dropped when no lock is held.
+    ended: Option<(Task, Option<Task>)>,
     /// The fiber of the current task, if it runs on.
     running: Option<&'static Fiber>,
 }
@@ -47,7 +49,7 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub(crate) fn new(worker: &Worker<'a>) -> Pass<'a> {
         let (shared, cpu, carrier) = (worker.shared, worker.cpu, worker.carrier);
-        Pass { shared, cpu, carrier, kicks: Kicks::default(), aftermath: Aftermath::Nothing, running: None }
+        Pass { shared, cpu, carrier, kicks: Kicks::default(), aftermath: Aftermath::Nothing, ended: None, running: None }
     }
 
     /// `last` is the fiber that just suspended, `arrived` the task that came into the idle slot.
@@ -55,6 +57,7 @@ impl<'a> Pass<'a> {
         let mut core = self.cpu.core.lock();
         assert_eq!(core.rq.worker(), Some(self.carrier), "a pass is made by the holder of the role");
         self.clear_request();
+        core.rq.set_rest(self.rest());
         let why = last.and_then(|fiber| self.settle(&mut core, fiber));
         if let Some((task, place)) = arrived {
             self.cpu.stats.wakes_slot.add_own();
@@ -77,6 +80,11 @@ impl<'a> Pass<'a> {
         self.kicks.perform(self.shared);
         self.aftermath.perform(self.shared, self.cpu);
         next
+    }
+
+    /// What the CPU publishes when nothing real-time is runnable.
+    fn rest(&self) -> Level {
+        if self.shared.background.wants(self.cpu.id) { Level::BACKGROUND } else { Level::IDLE }
     }
 
     fn clear_request(&self) {
@@ -129,11 +137,9 @@ impl<'a> Pass<'a> {
         self.cpu.events.push(|| EventKind::Exit { task: task.body.id });
         let _ = task.entity().state().finish();
         let bound = fiber.unbind();
-        self.shared.fibers.give(core, fiber);
+        self.shared.fibers.give(&mut core.fibers, fiber);
         self.shared.ended(self.cpu, fiber.ended());
-        // Dropped under the lock only if they are the last references, which destroys no user data: the
-        // closure and its result have been moved out.
-        drop((bound, task));
+        self.ended = Some((task, bound));
         if self.shared.fibers.has_starved() {
             for task in self.shared.fibers.take_starved() {
                 self.arrive(core, task, Place::Keep);
@@ -220,11 +226,10 @@ impl<'a> Pass<'a> {
         if let Verdict::MakeRoom(to) = verdict {
             return self.make_room(core, to);
         }
-        let task = core.rq.current().expect("a task under review is current").clone();
-        task.entity().state().requeue();
+        entity.state().requeue();
         self.running = None;
         match verdict {
-            Verdict::PutBack(place) => self.put_back(core, &task, place),
+            Verdict::PutBack(place) => self.put_back(core, place),
             Verdict::Leave(to) => {
                 let task = take_current(core);
                 self.send(task, Place::Preempted, to);
@@ -233,8 +238,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn put_back(&mut self, core: &mut Core, task: &Task, place: Place) {
-        let (id, priority) = (task.body.id, task.entity().prio().get());
+    fn put_back(&mut self, core: &mut Core, place: Place) {
+        let (id, priority) = core.rq.current().map_or((0, 0), |task| (task.body.id, task.entity().prio().get()));
         if place == Place::Preempted {
             self.cpu.stats.preemptions.add_own();
             self.cpu.events.push(|| EventKind::Preempt { task: id, priority });
@@ -260,14 +265,16 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks for more urgent work elsewhere, with the own lock released.
-    fn pull(&mut self, core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+    fn pull(&mut self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
         let my_level = core.rq.top();
-        if !balance::somebody_waits(&self.shared.domain, self.cpu.id, my_level) {
-            return core;
-        }
+        let plan = pull::plan(&self.shared.domain, self.cpu.id, my_level, &core.tried);
+        let Some(plan) = plan else { return core };
+        let mut tried = core::mem::replace(&mut core.tried, CpuMask::empty(0));
         drop(core);
-        let pulled = balance::pull(self.shared, self.cpu, my_level, &mut self.kicks);
+        let (shared, cpu, kicks) = (self.shared, self.cpu, &mut self.kicks);
+        let pulled = balance::pull(shared, cpu, my_level, plan, &mut tried, kicks);
         let mut core = self.cpu.core.lock();
+        core.tried = tried;
         if let Some(task) = pulled {
             self.arrive(&mut core, task, Place::Keep);
         }
@@ -283,11 +290,12 @@ impl<'a> Pass<'a> {
             return Next::Run(fiber);
         }
         loop {
-            let Some(task) = core.rq.pick_next().cloned() else {
+            let Core { rq, fibers, .. } = core;
+            let Some(task) = rq.pick_next() else {
                 self.cpu.events.push(|| EventKind::Idle);
                 return Next::Idle;
             };
-            if let Some(fiber) = self.fiber_for(core, &task) {
+            if let Some(fiber) = self.fiber_for(fibers, task) {
                 task.entity().state().dispatch();
                 fiber.set_cpu(self.cpu.id);
                 let (task, priority) = (task.body.id, task.entity().prio().get());
@@ -302,11 +310,11 @@ impl<'a> Pass<'a> {
     }
 
     /// The fiber the task is on, or a fresh one at its first run.
-    fn fiber_for(&mut self, core: &mut Core, task: &Task) -> Option<&'static Fiber> {
+    fn fiber_for(&self, stock: &mut Vec<&'static Fiber>, task: &Task) -> Option<&'static Fiber> {
         if let Some(fiber) = task.body.fiber() {
             return Some(fiber);
         }
-        let fiber = self.shared.fibers.take(core)?;
+        let fiber = self.shared.fibers.take(stock)?;
         task.body.set_fiber(fiber);
         self.cpu.stats.started.add_own();
         fiber.bind(task.clone());

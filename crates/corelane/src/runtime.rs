@@ -3,7 +3,7 @@
 //! [`Shared`] lives as long as anybody refers to it: threads, tasks, handles. [`Runtime`] is the one owner
 //! that ends it.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(crate) struct Shared {
     pub(crate) fifo_granted: bool,
     phase: AtomicU32,
     /// Tasks accepted. A task is counted here before it can end.
-    spawned: Counter,
+    spawned: AtomicU64,
     /// Tasks that ended elsewhere than on a worker.
     outside: OutsideStats,
 }
@@ -79,7 +79,7 @@ impl Shared {
             fifo_level: config.fifo_level,
             fifo_granted,
             phase: AtomicU32::new(RUNNING),
-            spawned: Counter::default(),
+            spawned: AtomicU64::new(0),
             outside: OutsideStats::default(),
         }
     }
@@ -107,13 +107,20 @@ impl Shared {
         }
     }
 
-    pub(crate) fn accepts_tasks(&self) -> bool {
-        // Relaxed: a task accepted in the last moment is ended like the others.
-        self.phase.load(Relaxed) == RUNNING
+    /// Counts a task that is about to be spawned; says whether the runtime still takes tasks.
+    #[must_use]
+    pub(crate) fn admit(&self) -> bool {
+        self.spawned.fetch_add(1, Relaxed); // Relaxed: the fence orders it.
+        fence(SeqCst); // pairs with the fence in `live_tasks`: we see the end, or it sees our task
+        if self.is_draining() {
+            self.spawned.fetch_sub(1, Relaxed); // Relaxed: it was never more than an intention.
+            return false;
+        }
+        true
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.phase.load(Relaxed) != RUNNING // Relaxed: see `accepts_tasks`.
+        self.phase.load(Relaxed) != RUNNING // Relaxed: `admit` fences; elsewhere it is advice.
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -130,10 +137,6 @@ impl Shared {
         self.background.stop();
         self.fibers.stop();
         self.housekeeping.stop();
-    }
-
-    pub(crate) fn count_spawn(&self) {
-        self.spawned.add_shared(1);
     }
 
     /// A task ended on the worker of `cpu`.
@@ -155,8 +158,8 @@ impl Shared {
     /// How many tasks have not ended. Zero is exact: what ended is read before what was spawned.
     pub(crate) fn live_tasks(&self) -> u64 {
         let finished = self.stats().finished;
-        core::sync::atomic::fence(SeqCst); // the counts of ended tasks are read first
-        self.spawned.get().saturating_sub(finished)
+        fence(SeqCst); // ended tasks are counted first; pairs with the fence in `admit`
+        self.spawned.load(Relaxed).saturating_sub(finished) // Relaxed: the fence orders it.
     }
 
     pub(crate) fn stats(&self) -> Stats {

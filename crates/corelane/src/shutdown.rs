@@ -59,9 +59,7 @@ pub(crate) fn shutdown(runtime: &mut Runtime, limit: Duration) -> Report {
     shared.stop();
     join(carriers, Instant::now() + GRACE);
     discard_queued(&shared);
-    if abandoned.is_empty() {
-        shared.fibers.finish();
-    }
+    shared.fibers.finish();
     let stats = shared.stats();
     let (finished, cancelled) = (stats.finished, stats.cancelled);
     Report { finished, cancelled, abandoned, took: start.elapsed() }

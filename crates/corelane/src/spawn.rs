@@ -66,7 +66,7 @@ impl TaskBuilder {
         if let Some(affinity) = &self.affinity {
             check_affinity(affinity, cpus)?;
         }
-        if !self.shared.accepts_tasks() {
+        if !self.shared.admit() {
             return Err(SpawnError::ShuttingDown);
         }
         let affinity = self.affinity.unwrap_or_else(|| CpuMask::full(cpus));
@@ -125,7 +125,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    if !shared.accepts_tasks() {
+    if !shared.admit() {
         return cancelled(shared);
     }
     let affinity = CpuMask::full(shared.cpus().len());
@@ -140,6 +140,7 @@ where
     start(shared, spec, f)
 }
 
+/// Starts a task that was admitted.
 fn start<F, T>(shared: &Arc<Shared>, spec: Spec<'_>, closure: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -148,7 +149,6 @@ where
     let packet = Packet::new();
     let job = Box::new(Closure { closure, packet: packet.clone() });
     let task = Body::new_task(shared, Shared::next_task_id(), spec, job);
-    shared.count_spawn();
     let handle = TaskHandle(task.clone());
     wake::enqueue(task);
     JoinHandle { packet, task: handle }

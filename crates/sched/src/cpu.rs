@@ -14,12 +14,14 @@ impl CpuId {
     ///
     /// # Panics
     /// If `index` is not below [`CpuId::CPUS_MAX`].
+    #[inline]
     pub const fn new(index: usize) -> CpuId {
         assert!(index < CpuId::CPUS_MAX, "a CPU slot is below CPUS_MAX");
         CpuId(index as u16)
     }
 
     /// The slot, for indexing arrays with one element per CPU.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }

@@ -30,6 +30,7 @@ pub(crate) struct LowestCpus {
 
 impl Cpupri {
     /// A map of `cpus` CPUs, all at [`Level::INVALID`] until they are set.
+    #[inline]
     pub fn new(cpus: usize) -> Cpupri {
         Cpupri {
             levels: LevelMap::new(cpus),
@@ -37,6 +38,7 @@ impl Cpupri {
     }
 
     /// What `cpu` publishes.
+    #[inline]
     pub fn level(&self, cpu: CpuId) -> Level {
         Level::from_raw(self.levels.get(cpu))
     }
@@ -45,6 +47,7 @@ impl Cpupri {
     ///
     /// Whoever lowers a CPU must look for work to pull afterwards, with a SeqCst fence in between.
     /// Lock-free; one compare-and-swap up to 64 CPUs.
+    #[inline]
     pub fn set(&self, cpu: CpuId, level: Level) -> Level {
         Level::from_raw(self.levels.set(cpu, level.get()))
     }
@@ -53,11 +56,13 @@ impl Cpupri {
     ///
     /// No lock is held, so the CPU itself may publish a lower level at the same time. That loses a hint,
     /// not a task: the task is in the CPU's inbox already, and draining it publishes again.
+    #[inline]
     pub fn raise(&self, cpu: CpuId, level: Level) {
         self.levels.raise(cpu, level.get());
     }
 
     /// The CPUs at the lowest level strictly below `below` among `allowed`, near `origin` first.
+    #[inline]
     pub(crate) fn lowest(
         &self,
         below: Level,
@@ -79,6 +84,7 @@ impl Cpupri {
     /// kernel gives it: no preference among equals beyond the lowest slot.
     ///
     /// Wait-free; reads 8 words, plus one word per 64 CPUs. The answer is stale on return.
+    #[inline]
     pub fn find(&self, below: Level, allowed: impl Fn(usize) -> u64) -> Option<CpuId> {
         let found = self.lowest(below, CpuId::new(0), allowed)?;
         Some(CpuId::new(

@@ -97,6 +97,7 @@ unsafe impl Send for Entity {}
 
 impl Entity {
     /// The task's state word.
+    #[inline]
     pub fn state(&self) -> &StateWord {
         &self.state
     }
@@ -104,22 +105,26 @@ impl Entity {
     /// The effective priority: what queues, cpupri and pushing go by.
     ///
     /// Inheritance will raise it above the task's own; today they are equal.
+    #[inline]
     pub fn prio(&self) -> Prio {
         // Relaxed: a change is followed by a letter to the task's home, which orders it.
         Prio::from_raw(self.own.load(Relaxed))
     }
 
     /// The level of [`Entity::prio`].
+    #[inline]
     pub fn level(&self) -> Level {
         Level::of(self.prio())
     }
 
     /// Changes the task's priority. Afterwards the caller posts a change letter to [`Entity::home`].
+    #[inline]
     pub fn set_prio(&self, prio: Prio) {
         self.own.store(prio.get(), Relaxed); // Relaxed: `home` fences, see there.
     }
 
     /// The policy among equals.
+    #[inline]
     pub fn policy(&self) -> Policy {
         // Relaxed: a single value, read by the CPU that runs the task at its safe points.
         match self.slice_ns.load(Relaxed) {
@@ -129,11 +134,13 @@ impl Entity {
     }
 
     /// Where the task may run, apart from migrate-disable.
+    #[inline]
     pub fn affinity(&self) -> &SharedMask {
         &self.affinity
     }
 
     /// Whether and why the task cannot leave its home.
+    #[inline]
     pub fn movable(&self) -> Movable {
         if self.held() > 0 {
             Movable::Held
@@ -149,17 +156,20 @@ impl Entity {
     /// Someone who changed a live task reads this to know whom to tell. Fences: the changer writes, then
     /// reads `home`; an enqueuer writes `home`, then reads. One of the two sees the other, so either the
     /// enqueuer uses the new value or the letter reaches the new home.
+    #[inline]
     pub fn home(&self) -> CpuId {
         fence(SeqCst); // pairs with the fence in `adopt`
         CpuId::new(self.home.load(Relaxed) as usize) // Relaxed: the fence orders it.
     }
 
     /// Where the task was last, as a hint.
+    #[inline]
     pub fn last_cpu(&self) -> CpuId {
         CpuId::new(self.home.load(Relaxed) as usize) // Relaxed: a hint.
     }
 
     /// What its home does with the task; exact only under the home's lock.
+    #[inline]
     pub fn residence(&self) -> Residence {
         // Acquire: pairs with `set_residence`, so that a task seen queued is seen on its new home.
         match self.residence.load(Acquire) {
@@ -169,11 +179,13 @@ impl Entity {
         }
     }
 
+    #[inline]
     pub(crate) fn set_residence(&self, residence: Residence) {
         self.residence.store(residence as u8, Release); // Release: pairs with `residence`.
     }
 
     /// In which array of its runqueue the task was put; its affinity may have changed since.
+    #[inline]
     pub(crate) fn filed(&self) -> Movable {
         match self.filed.load(Relaxed) {
             // Relaxed: under the runqueue lock.
@@ -183,11 +195,13 @@ impl Entity {
         }
     }
 
+    #[inline]
     pub(crate) fn set_filed(&self, movable: Movable) {
         self.filed.store(movable as u8, Relaxed); // Relaxed: under the runqueue lock.
     }
 
     /// Makes `cpu` the task's home, before priority and affinity are read for queueing.
+    #[inline]
     pub fn adopt(&self, cpu: CpuId) {
         if self.last_cpu() != cpu {
             self.home.store(cpu.index() as u16, Relaxed); // Relaxed: the fence orders it.
@@ -196,6 +210,7 @@ impl Entity {
     }
 
     /// Where in its level the task is to be put when it arrives.
+    #[inline]
     pub(crate) fn place(&self) -> Place {
         match self.place.load(Relaxed) {
             // Relaxed: travels with the task through an inbox or a slot, which order it.
@@ -206,11 +221,13 @@ impl Entity {
         }
     }
 
+    #[inline]
     pub(crate) fn set_place(&self, place: Place) {
         self.place.store(place as u8, Relaxed); // Relaxed: see `place`.
     }
 
     /// How many migrate-disable guards the task holds.
+    #[inline]
     pub fn held(&self) -> u32 {
         self.held.load(Relaxed) // Relaxed: others use it as advice, or after the task has been left.
     }
@@ -242,16 +259,19 @@ impl Entity {
     }
 
     /// Releases all guards at once, at the end of the task; returns how many there were.
+    #[inline]
     pub fn release_all(&self) -> u32 {
         self.held.swap(0, Relaxed) // Relaxed: only the task itself writes it.
     }
 
     /// Asks the task to enter the scheduler when it drops its last guard.
+    #[inline]
     pub fn ask_attention(&self) {
         self.wants_attention.store(true, Relaxed); // Relaxed: see `release`.
     }
 
     /// The scheduler has seen to it.
+    #[inline]
     pub fn attended(&self) {
         self.wants_attention.store(false, Relaxed); // Relaxed: see `release`.
     }
@@ -273,6 +293,7 @@ pub type TaskRef<T> = Arc<Node<T>>;
 
 impl<T> Node<T> {
     /// A new task that is runnable and belongs to the caller until it is enqueued.
+    #[inline]
     pub fn new(prio: Prio, policy: Policy, affinity: &CpuMask, home: CpuId, body: T) -> TaskRef<T> {
         let slice_ns = match policy {
             Policy::Fifo => 0,
@@ -307,11 +328,13 @@ impl<T> Node<T> {
     }
 
     /// The scheduler's part.
+    #[inline]
     pub fn entity(&self) -> &Entity {
         &self.entity
     }
 
     /// One more reference to a task that is linked in a queue.
+    #[inline]
     pub(crate) fn reference(&self) -> TaskRef<T> {
         // SAFETY: nodes are only made inside an `Arc`, and one that is linked is still in it.
         unsafe {
@@ -321,6 +344,7 @@ impl<T> Node<T> {
     }
 
     /// Turns a reference into a pointer that owns it.
+    #[inline]
     pub(crate) fn into_raw(task: TaskRef<T>) -> NonNull<Entity> {
         // SAFETY: `Arc::into_raw` is not null, and `Node` is `repr(C)` with the entity first.
         unsafe { NonNull::new_unchecked(Arc::into_raw(task).cast::<Entity>().cast_mut()) }
@@ -330,6 +354,7 @@ impl<T> Node<T> {
     ///
     /// # Safety
     /// `raw` comes from `into_raw` of the same `T`, and its reference has not been taken out yet.
+    #[inline]
     pub(crate) unsafe fn from_raw(raw: NonNull<Entity>) -> TaskRef<T> {
         // SAFETY: the caller hands over the reference that `into_raw` put into the pointer.
         unsafe { Arc::from_raw(raw.as_ptr().cast::<Node<T>>().cast_const()) }

@@ -124,8 +124,10 @@ impl<T> FifoArray<T> {
 
     /// The tasks in the order in which they would be popped.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node<T>> {
-        let prios = (0..PRIOS).rev().filter(|prio| self.bitmap >> prio & 1 == 1);
-        prios.flat_map(move |prio| {
+        let below = |limit: u32| self.bitmap & !(u128::MAX << limit);
+        let highest = move |bits: u128| 127u32.checked_sub(bits.leading_zeros());
+        let prios = core::iter::successors(highest(self.bitmap), move |prio| highest(below(*prio)));
+        prios.map(|prio| prio as usize).flat_map(move |prio| {
             core::iter::successors(self.lists[prio].first, |node| links(*node).next)
                 // SAFETY: linked nodes are alive, and each is a `Node<T>` with its entity first.
                 .map(|node| unsafe { &*node.as_ptr().cast::<Node<T>>().cast_const() })

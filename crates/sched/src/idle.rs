@@ -44,27 +44,32 @@ impl IdleWord {
     pub const PARKED: u32 = PARKED;
 
     /// An awake CPU.
+    #[inline]
     pub const fn new() -> IdleWord {
         IdleWord(AtomicU32::new(AWAKE))
     }
 
     /// The word to sleep on while it holds [`IdleWord::PARKED`].
+    #[inline]
     pub fn word(&self) -> &AtomicU32 {
         &self.0
     }
 
     /// The worker announces that it will sleep. It looks for work once more before it does.
+    #[inline]
     pub fn announce(&self) {
         self.0.store(PARKED, Relaxed); // Relaxed: the fence orders it.
         fence(SeqCst); // pairs with the fence in `kick`; lost: we see the letter and do not sleep
     }
 
     /// The worker is awake again.
+    #[inline]
     pub fn awake(&self) {
         self.0.store(AWAKE, Relaxed); // Relaxed: it looks at its inbox next; a late kick is spurious.
     }
 
     /// After leaving a letter: must the sleeper be woken?
+    #[inline]
     pub fn kick(&self) -> Kick {
         fence(SeqCst); // pairs with the fence in `announce`; lost: the worker sees our letter
         // Relaxed: the fence orders it.
@@ -104,6 +109,7 @@ const POLLED: *mut Entity = ptr::without_provenance_mut(1);
 
 impl<T> IdleSlot<T> {
     /// A slot that nobody polls.
+    #[inline]
     pub const fn new() -> IdleSlot<T> {
         IdleSlot {
             word: AtomicPtr::new(CLOSED),
@@ -112,6 +118,7 @@ impl<T> IdleSlot<T> {
     }
 
     /// The worker starts to poll.
+    #[inline]
     pub fn open(&self) {
         self.word.store(POLLED, Release); // Release: a waker that sees it acquires nothing more.
     }
@@ -123,6 +130,7 @@ impl<T> IdleSlot<T> {
     }
 
     /// The worker stops polling; a task that arrived is its.
+    #[inline]
     pub fn close(&self) -> Option<(TaskRef<T>, Place)> {
         // Acquire: pairs with the Release in `offer`.
         let seen = self.word.swap(CLOSED, AcqRel);
@@ -134,6 +142,7 @@ impl<T> IdleSlot<T> {
     }
 
     /// Offers a task that belongs to the caller to a spinning worker.
+    #[inline]
     pub fn offer(&self, task: TaskRef<T>, place: Place) -> Offer<T> {
         // Relaxed: a look before the exchange, so that a busy CPU's line is not taken for writing.
         if self.word.load(Relaxed) != POLLED {

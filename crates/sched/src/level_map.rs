@@ -41,6 +41,7 @@ pub(crate) struct LevelMap {
 
 impl LevelMap {
     /// A map of `cpus` CPUs, all invalid.
+    #[inline]
     pub(crate) fn new(cpus: usize) -> LevelMap {
         let groups = cpus.div_ceil(CPUS_PER_GROUP).max(1);
         let invalid = u64::from(Level::INVALID.get());
@@ -52,12 +53,14 @@ impl LevelMap {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, cpu: CpuId) -> u8 {
         let (word, shift) = self.place(cpu);
         (word.load(Acquire) >> shift) as u8 // Acquire: pairs with the Release in `exchange`.
     }
 
     /// Sets `cpu` to `level` and returns the level it had.
+    #[inline]
     pub(crate) fn set(&self, cpu: CpuId, level: u8) -> u8 {
         let old = self.exchange(cpu, |_| Some(level)).unwrap_or(level);
         self.follow(cpu, old, level);
@@ -65,6 +68,7 @@ impl LevelMap {
     }
 
     /// Raises `cpu` to `level` if it is below; says whether it did.
+    #[inline]
     pub(crate) fn raise(&self, cpu: CpuId, level: u8) -> bool {
         let Some(old) = self.exchange(cpu, |now| (now < level).then_some(level)) else {
             return false;
@@ -75,6 +79,7 @@ impl LevelMap {
 
     /// The lowest level strictly below `below` among the CPUs for which `allowed(group)` has a bit,
     /// and the CPUs at that level in one group. Among equal groups `first_group` is preferred.
+    #[inline]
     pub(crate) fn lowest(
         &self,
         below: u8,

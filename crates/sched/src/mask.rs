@@ -59,6 +59,7 @@ impl CpuMask {
     }
 
     /// The set of just `cpu`, with room for `cpus` CPUs.
+    #[inline]
     pub fn single(cpus: usize, cpu: CpuId) -> CpuMask {
         let mut mask = CpuMask::empty(cpus);
         mask.insert(cpu);
@@ -69,6 +70,7 @@ impl CpuMask {
     ///
     /// # Panics
     /// If the mask has no room for `cpu`.
+    #[inline]
     pub fn insert(&mut self, cpu: CpuId) {
         *self.word_mut(cpu) |= 1 << (cpu.index() % 64);
     }
@@ -77,6 +79,7 @@ impl CpuMask {
     ///
     /// # Panics
     /// If the mask has no room for `cpu`.
+    #[inline]
     pub fn remove(&mut self, cpu: CpuId) {
         *self.word_mut(cpu) &= !(1 << (cpu.index() % 64));
     }
@@ -90,6 +93,7 @@ impl CpuMask {
     }
 
     /// Whether `cpu` is in the set; a CPU beyond its room is not.
+    #[inline]
     pub fn contains(&self, cpu: CpuId) -> bool {
         self.word(cpu.index() / 64) >> (cpu.index() % 64) & 1 == 1
     }
@@ -104,6 +108,7 @@ impl CpuMask {
     }
 
     /// Whether the set has no CPU.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.words.as_slice().iter().all(|word| *word == 0)
     }
@@ -123,6 +128,7 @@ impl CpuMask {
     }
 
     /// The CPUs `64 * index..` as bits; zero beyond the mask's room.
+    #[inline]
     pub fn word(&self, index: usize) -> u64 {
         self.words.as_slice().get(index).copied().unwrap_or(0)
     }
@@ -152,6 +158,7 @@ pub struct SharedMask {
 
 impl SharedMask {
     /// A shared copy of `mask`.
+    #[inline]
     pub fn new(mask: &CpuMask) -> SharedMask {
         let words = match &mask.words {
             Words::One(word) => Words::One(AtomicU64::new(*word)),
@@ -166,6 +173,7 @@ impl SharedMask {
     /// Replaces the set. A concurrent reader may see CPUs of both sets, never an empty one.
     ///
     /// One replacer at a time: the caller holds the task's lock for changes.
+    #[inline]
     pub fn store(&self, mask: &CpuMask) {
         let words = || self.words.as_slice().iter().enumerate();
         for (index, word) in words() {
@@ -179,6 +187,7 @@ impl SharedMask {
     }
 
     /// A plain copy of the set.
+    #[inline]
     pub fn load(&self) -> CpuMask {
         let words = match &self.words {
             Words::One(word) => Words::One(word.load(Relaxed)), // Relaxed: see `store`.
@@ -188,11 +197,13 @@ impl SharedMask {
     }
 
     /// Whether `cpu` is in the set.
+    #[inline]
     pub fn contains(&self, cpu: CpuId) -> bool {
         self.word(cpu.index() / 64) >> (cpu.index() % 64) & 1 == 1
     }
 
     /// The CPUs `64 * index..` as bits; zero beyond the mask's room.
+    #[inline]
     pub fn word(&self, index: usize) -> u64 {
         // Relaxed: a torn view is checked again by whoever enqueues.
         self.words

@@ -20,6 +20,7 @@ const TOP: u8 = 126;
 
 impl Overload {
     /// A map of `cpus` CPUs, none overloaded.
+    #[inline]
     pub fn new(cpus: usize) -> Overload {
         Overload {
             complements: LevelMap::new(cpus),
@@ -27,6 +28,7 @@ impl Overload {
     }
 
     /// The level of the best candidate of `cpu`; `None` when it is not overloaded.
+    #[inline]
     pub fn level(&self, cpu: CpuId) -> Option<Level> {
         match self.complements.get(cpu) {
             127 => None,
@@ -38,6 +40,7 @@ impl Overload {
     ///
     /// Before a pusher that set this concludes from cpupri that nobody is lower, it needs a SeqCst
     /// fence: the puller does the opposite in the opposite order, and one of the two must see the other.
+    #[inline]
     pub fn set(&self, cpu: CpuId, level: Option<Level>) {
         self.complements
             .set(cpu, level.map_or(127, |level| TOP - level.get()));
@@ -45,6 +48,7 @@ impl Overload {
 
     /// The CPU with the most urgent candidate strictly above `above` among `allowed`, searching from
     /// the group of `origin`. Advice: the puller checks again under that CPU's lock.
+    #[inline]
     pub fn most_urgent(
         &self,
         above: Level,

@@ -25,6 +25,7 @@ impl Prio {
     pub const MAX: Prio = Prio(99);
 
     /// The real-time priority `value`, or `None` outside 1..=99.
+    #[inline]
     pub const fn new(value: u8) -> Option<Prio> {
         if value >= 1 && value <= 99 {
             Some(Prio(value))
@@ -34,16 +35,19 @@ impl Prio {
     }
 
     /// The priority as a number, 0..=99.
+    #[inline]
     pub const fn get(self) -> u8 {
         self.0
     }
 
     /// The position of this priority in arrays indexed by priority, 0..=99.
+    #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
     /// Rebuilds a priority from [`Prio::get`]. Values above 99 are clamped to [`Prio::MAX`].
+    #[inline]
     pub(crate) const fn from_raw(raw: u8) -> Prio {
         if raw > 99 { Prio::MAX } else { Prio(raw) }
     }
@@ -64,6 +68,7 @@ impl Level {
     pub const INVALID: Level = Level(127);
 
     /// The level of a priority: background is 1, a real-time priority is itself plus two.
+    #[inline]
     pub const fn of(prio: Prio) -> Level {
         if prio.0 == 0 {
             Level::BACKGROUND
@@ -73,6 +78,7 @@ impl Level {
     }
 
     /// The priority behind this level; `None` for idle and invalid.
+    #[inline]
     pub const fn prio(self) -> Option<Prio> {
         match self.0 {
             1 => Some(Prio::BACKGROUND),
@@ -82,10 +88,12 @@ impl Level {
     }
 
     /// The level as a number: the index of the classic article's `pri_active` bitmap.
+    #[inline]
     pub const fn get(self) -> u8 {
         self.0
     }
 
+    #[inline]
     pub(crate) const fn from_raw(raw: u8) -> Level {
         Level(raw)
     }

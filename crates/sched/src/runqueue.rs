@@ -231,12 +231,15 @@ impl<T> Runqueue<T> {
     /// The most urgent queued task that another CPU could help: one that may move, or one that is stuck
     /// here under a current task that could leave.
     pub fn candidate(&self) -> Option<Level> {
-        let shiftable = |task: &TaskRef<T>| task.entity().affinity().count() > 1;
-        let stuck = match &self.current {
-            Some(task) if !shiftable(task) => None,
-            _ => self.stuck().map(queued_prio),
-        };
+        // Without a current task the CPU is about to pick, and nothing is stuck.
+        let current = self.current.as_ref().filter(|task| task.entity().affinity().count() > 1);
+        let stuck = current.and_then(|_| self.stuck()).map(queued_prio);
         self.free.top().max(stuck).map(Level::of)
+    }
+
+    /// Whether any queued task may move.
+    pub fn has_pushable(&self) -> bool {
+        self.free.top().is_some()
     }
 
     /// The queued tasks that may move, most urgent first.

@@ -96,11 +96,13 @@ pub struct StateWord(AtomicU32);
 
 impl StateWord {
     /// A new task: runnable, owned by its spawner until it is enqueued.
+    #[inline]
     pub const fn new() -> StateWord {
         StateWord(AtomicU32::new(TaskPhase::Queued as u32))
     }
 
     /// The phase at some instant of the call.
+    #[inline]
     pub fn phase(&self) -> TaskPhase {
         // Acquire: pairs with the release of each transition, so that `Done` shows the task's writes.
         match self.0.load(Acquire) & PHASE {
@@ -113,16 +115,19 @@ impl StateWord {
     }
 
     /// (1) The worker picked the task and is about to resume it.
+    #[inline]
     pub fn dispatch(&self) {
         self.step(TaskPhase::Queued, TaskPhase::Running);
     }
 
     /// (2) The carrier has left the stack of a task that yielded or was preempted.
+    #[inline]
     pub fn requeue(&self) {
         self.step(TaskPhase::Running, TaskPhase::Queued);
     }
 
     /// (3) The running task wants to wait.
+    #[inline]
     pub fn begin_wait(&self) -> Wait {
         // Acquire pairs with the Release of `wake`: the condition it set is visible when we loop.
         if self.0.fetch_and(!WOKEN, AcqRel) & WOKEN != 0 {
@@ -134,6 +139,7 @@ impl StateWord {
     }
 
     /// (5) The carrier has left the stack of a waiting task.
+    #[inline]
     pub fn commit_wait(&self) -> Commit {
         let leaving = TaskPhase::Leaving as u32;
         // Release: whoever wakes and resumes the task acquires everything written on its stack.
@@ -156,6 +162,7 @@ impl StateWord {
     }
 
     /// (6) Somebody made the task's condition true.
+    #[inline]
     pub fn wake(&self) -> Wake {
         let mut seen = self.0.load(Relaxed); // Relaxed: the exchange below checks it.
         loop {
@@ -176,6 +183,7 @@ impl StateWord {
     }
 
     /// (4) The task has returned, unwound, or been dropped before its first run.
+    #[inline]
     pub fn finish(&self) -> Finish {
         // AcqRel: Release publishes the task's last writes to whoever sees `Done`.
         match self.0.swap(TaskPhase::Done as u32, AcqRel) & PHASE {
