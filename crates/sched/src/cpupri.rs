@@ -4,7 +4,7 @@
 //! urgent. Asking every runqueue would take every lock. Instead each CPU publishes the level of its most
 //! urgent *runnable* task (running or queued: what it ought to run, not what it happens to run) and
 //! searchers read that without a lock. The protocol, its races and what heals them are on
-//! [the page beside this crate](../../cpupri.md); the map itself is described in `level_map.rs`.
+//! [the page beside this crate](../cpupri.md); the map itself is described in `level_map.rs`.
 //!
 //! The answer of [`Cpupri::find`] is stale when it returns, and that is fine: it is advice, checked again
 //! where the task arrives. What must hold: a CPU is missed only if it is being lowered during the search,

@@ -3,7 +3,7 @@
 //! A waker looks whether the CPU sleeps; the CPU looks whether there is work. If both look before the
 //! other has written, the CPU sleeps on work. So each writes first, fences, then looks: the waker leaves
 //! its letter and then reads the idle word, the worker publishes *parked* and then looks into its inbox.
-//! One of the two sees the other. The page is [idle.md](../../idle.md).
+//! One of the two sees the other. The page is [idle.md](../idle.md).
 //!
 //! The word has a third value. A waker that set it back to *awake* and was stopped before its system call
 //! would keep later wakers from waking the CPU; so a waker writes *notified*, and every waker that reads
