@@ -31,23 +31,19 @@ impl Scenario {
         }
     }
 
-    /// What happens in each arm, in a line or two.
+    /// What happens in each arm, in a line.
     pub(super) fn page(self) -> &'static str {
         match self {
             Scenario::WakeIdleSpin => {
-                "a thread on another CPU wakes a task (thread) on an idle CPU; the executor's idle worker spins, \
-                 the kernel's idle CPU sleeps as the kernel decides"
+                "another CPU wakes a task (thread) on an idle CPU; the executor's idle worker spins"
             }
-            Scenario::WakeIdlePark => {
-                "the same, and the executor's idle worker sleeps in the kernel, too"
-            }
+            Scenario::WakeIdlePark => "the same; the executor's idle worker sleeps in the kernel",
             Scenario::WakeBusy => {
-                "the same, and a lower task (thread) computes on that CPU; the task passes a safe point after each \
-                 microsecond of work, the thread passes none"
+                "the same, over a lower task (thread) that computes; the task has a safe point each us"
             }
             Scenario::WakeLocal => "a task (thread) wakes a higher one on its own CPU",
             Scenario::Periodic => {
-                "release error of a 1 ms period: task::sleep_until, and clock_nanosleep in a FIFO thread"
+                "release error of a 1 ms period: task::sleep_until, clock_nanosleep in a thread"
             }
         }
     }
