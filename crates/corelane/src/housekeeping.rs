@@ -2,6 +2,10 @@
 //! CPU.
 //!
 //! A task leaves *itself*: its closure is on its own stack, so nothing is allocated and no queue is locked.
+//!
+//! # Unsafe
+//! What is raw: calling the closure on the stack of a suspended task. The letter gives this thread the
+//! task, so nobody resumes it before the closure has returned. Shown by `tests/native.rs`.
 
 use core::sync::atomic::{AtomicBool, Ordering::*};
 
