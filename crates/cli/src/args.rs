@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Latency(LatencyArgs),
     /// A published example, replayed step by step through the scheduler.
     Replay(ReplayArgs),
-    /// Random load on virtual CPUs; every invariant is checked after every event.
+    /// Random load on virtual CPUs; every invariant is checked whenever they come to rest.
     Sim(SimArgs),
     /// What a real-time program asks of this host, whether it gets it, and what to do.
     Doctor(DoctorArgs),

@@ -53,9 +53,9 @@ use executor::Executor;
 use kernel::Kernel;
 use plan::Plan;
 use progress::{Progress, say};
-use report::{Facts, Report, Result as ScenarioResult};
+use report::{Facts, Outcome, Report};
 use scenario::Scenario;
-use site::{Realtime, Site};
+use site::{NOT_REALTIME, Realtime, Site};
 use stamp::Stamp;
 use statistics::Comparison;
 use watchdog::Watchdog;
@@ -84,7 +84,7 @@ fn measure(arguments: &LatencyArgs) -> Result<Report, String> {
     let stolen_before_ns = host::stolen_ns();
     let mut results = missing;
     results.extend(compare_all(&site, &possible));
-    results.sort_by_key(|(scenario, _)| Scenario::ALL.iter().position(|other| other == scenario));
+    results.sort_by_key(|&(scenario, _)| scenario);
     let stolen_ns = host::stolen_ns()
         .zip(stolen_before_ns)
         .map(|(after, before)| after.saturating_sub(before));
@@ -97,14 +97,14 @@ fn measure(arguments: &LatencyArgs) -> Result<Report, String> {
     Ok(Report { facts, results })
 }
 
-type Results = Vec<(Scenario, ScenarioResult)>;
+type Outcomes = Vec<(Scenario, Outcome)>;
 
 /// What this host cannot run, with reasons, and what it can.
-fn sort_out(cpus: usize) -> (Results, Vec<Scenario>) {
+fn sort_out(cpus: usize) -> (Outcomes, Vec<Scenario>) {
     let (mut missing, mut possible) = (Vec::new(), Vec::new());
     for scenario in Scenario::ALL {
         match scenario.missing(cpus) {
-            Some(reason) => missing.push((scenario, ScenarioResult::Skipped(reason))),
+            Some(reason) => missing.push((scenario, Outcome::Skipped(reason))),
             None => possible.push(scenario),
         }
     }
@@ -132,9 +132,9 @@ fn site(topology: &Topology, properties: &[Property], plan: Plan) -> Site {
 }
 
 /// Says loudly, before ten seconds of waiting, what this run cannot show.
-fn warn(properties: &[Property], realtime: Realtime, missing: &Results) {
+fn warn(properties: &[Property], realtime: Realtime, missing: &Outcomes) {
     if realtime == Realtime::Refused {
-        say("NOT REAL-TIME: both arms run in the ordinary class (SCHED_OTHER).\n");
+        say(&format!("{NOT_REALTIME}\n"));
         for property in properties
             .iter()
             .filter(|property| property.name.starts_with("fifo"))
@@ -143,20 +143,18 @@ fn warn(properties: &[Property], realtime: Realtime, missing: &Results) {
         }
     }
     for (scenario, result) in missing {
-        if let ScenarioResult::Skipped(reason) = result {
+        if let Outcome::Skipped(reason) = result {
             say(&format!("{} is skipped: {reason}\n", scenario.name()));
         }
     }
 }
 
-fn compare_all(site: &Site, scenarios: &[Scenario]) -> Results {
+fn compare_all(site: &Site, scenarios: &[Scenario]) -> Outcomes {
     let progress = Progress::new();
+    let measured = |comparison| Outcome::Measured(Box::new(comparison));
     let compare_one = |&scenario: &Scenario| {
         let compared = compare(site, scenario, &progress);
-        (
-            scenario,
-            compared.map_or_else(ScenarioResult::Skipped, ScenarioResult::Measured),
-        )
+        (scenario, compared.map_or_else(Outcome::Skipped, measured))
     };
     let results = scenarios.iter().map(compare_one).collect();
     progress.done();

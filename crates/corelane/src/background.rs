@@ -11,7 +11,7 @@
 //!
 //! A background task is a task in all other respects: it waits, sleeps, joins and holds guards.
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use core::sync::atomic::{AtomicBool, Ordering::*, fence};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
@@ -67,6 +67,20 @@ impl Background {
         self.lanes.iter().for_each(Lane::kick);
     }
 
+    /// Takes what the lanes have queued, for a runtime that ends.
+    pub(crate) fn take_queued(&self) -> Vec<Task> {
+        let arrival = |letter| match letter {
+            Letter::Arrival(task, _) => Some(task),
+            Letter::Change(_) => None,
+        };
+        let mut tasks = Vec::new();
+        for lane in &self.lanes {
+            tasks.extend(lane.inbox.take().filter_map(arrival));
+            tasks.extend(core::iter::from_fn(|| lane.stealer.get().and_then(steal_one)));
+        }
+        tasks
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Acquire) // Acquire: pairs with `stop`.
     }
@@ -88,9 +102,22 @@ impl Lane {
 pub(crate) fn enqueue(task: Task) {
     let shared = task.body.shared.clone();
     let lane = &shared.background.lanes[choose(&shared, &task)];
+    let held = task.entity().held();
     lane.inbox.leave_arrival(task, Place::Tail);
     lane.busy.store(true, Relaxed); // Relaxed: advice; the kick orders the letter.
     lane.kick();
+    // A lane that went to sleep after it was passed over has looked for work after saying so: either it
+    // saw the letter, or it is seen here. The kick has fenced.
+    if !lane.is_asleep() && held == 0 {
+        wake_a_thief(&shared);
+    }
+}
+
+/// Wakes a lane that could run what another cannot run at once.
+fn wake_a_thief(shared: &Shared) {
+    if let Some(lane) = shared.background.lanes.iter().find(|lane| lane.is_asleep()) {
+        lane.kick();
+    }
 }
 
 /// Its last lane if that sleeps on a CPU without real-time work (or the task must stay), else such a
@@ -135,7 +162,11 @@ impl<'a> LaneCarrier<'a> {
             match self.next() {
                 Some(task) => self.run(task),
                 None if self.shared.background.is_stopping() => return,
-                None => self.park(),
+                None => {
+                    if let Some(task) = self.park() {
+                        self.run(task);
+                    }
+                }
             }
         }
     }
@@ -150,8 +181,9 @@ impl<'a> LaneCarrier<'a> {
         while let Some(task) = self.expire(now_ns) {
             self.queue(task);
         }
-        if self.deque.len() > 1 {
-            self.wake_a_thief();
+        if self.deque.len() + self.held.len() > 1 && !self.deque.is_empty() {
+            fence(SeqCst); // pairs with the fence in `announce`: a thief that missed the deque is seen asleep
+            wake_a_thief(self.shared);
         }
     }
 
@@ -206,22 +238,22 @@ impl<'a> LaneCarrier<'a> {
         }
     }
 
-    fn wake_a_thief(&self) {
-        let lanes = self.shared.background.lanes.iter();
-        if let Some(lane) = lanes.into_iter().find(|lane| lane.is_asleep()) {
-            lane.kick();
-        }
-    }
-
-    fn park(&self) {
+    /// Sleeps until there may be something to do. Looks at the other lanes once more after saying so: a
+    /// task may have been left with a busy lane because this one was still awake.
+    fn park(&mut self) -> Option<Task> {
         self.lane.busy.store(false, Relaxed); // Relaxed: advice to the worker.
         self.lane.idle.announce();
         let deadline_ns = self.lane.timers.lock().next_deadline_ns();
+        let mut stolen = None;
         if self.lane.inbox.is_empty() && !self.shared.background.is_stopping() {
-            let _ = futex::wait(self.lane.idle.word(), IdleWord::PARKED, deadline_ns);
+            stolen = self.steal();
+            if stolen.is_none() {
+                let _ = futex::wait(self.lane.idle.word(), IdleWord::PARKED, deadline_ns);
+            }
         }
         self.lane.idle.awake();
         self.lane.busy.store(true, Relaxed); // Relaxed: as above.
+        stolen
     }
 
     fn run(&mut self, task: Task) {

@@ -6,7 +6,7 @@
 //!
 //! See `sched/balance.md` for why a plan may be stale and what heals it.
 
-use corelane_sched::{CpuId, CpuMask, Level, Place, pull, push};
+use corelane_sched::{Change, CpuId, CpuMask, Level, Place, pull, push};
 
 use crate::cpu::{Core, Cpu};
 use crate::event::EventKind;
@@ -98,7 +98,9 @@ pub(crate) fn pull(
         let source = shared.cpu(plan.from);
         let mut core = lock(source);
         let outcome = pull::commit(&mut core.rq, cpu.id, my_level);
-        let _ = core.rq.publish(&shared.domain);
+        if core.rq.publish(&shared.domain) == Change::Lowered {
+            kicks.add(plan.from); // that CPU owes a pull for it
+        }
         if let pull::Outcome::Moved(task) = &outcome {
             let to = cpu.id.index() as u16;
             source.events.push(|| EventKind::Migrate { task: task.body.id, to });

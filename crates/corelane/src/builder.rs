@@ -114,10 +114,12 @@ impl Builder {
         let fifo_granted = cpus.iter().all(|cpu| cpu.fifo.is_granted());
         let shared = share(&config, &chosen, fifo_granted);
         shared.fibers.grow(&shared, config.fibers).map_err(|error| {
-            shared.fibers.finish();
+            shared.fibers.finish(&shared);
             BuildError::Fiber(error)
         })?;
-        let threads = start_threads(&config, &kernels, workers, &shared)?;
+        let threads = start_threads(&config, &kernels, workers, &shared).inspect_err(|_| {
+            shared.fibers.finish(&shared);
+        })?;
         let status = Status::new(&config, cpus, memory, shared.fibers.backend(), host::examine(&asked(&config)));
         Ok(Runtime { shared, carriers: Some(Carriers { threads, claims }), status })
     }

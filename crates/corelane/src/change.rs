@@ -37,12 +37,18 @@ pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), Change
         task.entity().affinity().store(affinity);
     }
     announce(task);
-    settle(task);
+    let waits_for_itself = own.is_some() && task.entity().held() > 0;
+    if !waits_for_itself {
+        settle(task);
+    }
     Ok(())
 }
 
 /// Asks a task to unwind at its next safe point.
 pub(crate) fn cancel(task: &Task) {
+    if task.entity().state().phase() == TaskPhase::Done {
+        return; // a letter about it could outlive the runtime, which it would keep in memory
+    }
     task.body.cancelled.store(true, Relaxed); // Relaxed: the wake and the letter order it.
     if task.body.class == Class::RealTime {
         announce(task);

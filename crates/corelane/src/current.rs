@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use corelane_os::clock;
 use corelane_os::fiber::{self, Resumed, Suspender};
+use corelane_os::thread::Tid;
 use corelane_sched::{CpuId, Wait, Why};
 use parking_lot::Mutex;
 
@@ -64,6 +65,8 @@ pub(crate) struct Fiber {
     native: Cell<bool>,
     /// Where the fiber's own thread was last placed.
     pub(crate) lender_place: Cell<Option<(CpuId, Class)>>,
+    /// The fiber's own thread; set before anybody else knows the fiber.
+    pub(crate) tid: Cell<Option<Tid>>,
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
@@ -93,6 +96,7 @@ impl Fiber {
             cpu: Cell::new(0),
             native: Cell::new(false),
             lender_place: Cell::new(None),
+            tid: Cell::new(None),
             leaving: Cell::new(false),
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
@@ -166,6 +170,7 @@ impl Fiber {
     pub(crate) fn bind(&self, task: Task) {
         *self.bound.lock() = Some(task.clone());
         self.generation.set(self.generation.get() + 1);
+        self.slice_end_ns.set(u64::MAX); // an earlier task's slice is over
         // SAFETY: the fiber is suspended and ours: it came out of the pool.
         unsafe { *self.task.get() = Some(task) };
     }
@@ -241,7 +246,11 @@ impl Fiber {
     }
 
     /// Waits until somebody wakes the task or `deadline_ns` passes; may return for no reason.
+    ///
+    /// The wake that came with a cancellation may have been consumed while the task was unwinding or inside
+    /// a call that is no point of cancellation; so the flag is looked at before sleeping as well.
     pub(crate) fn wait(&self, deadline_ns: Option<u64>) {
+        self.unwind_if_cancelled();
         if self.task_node().entity().state().begin_wait() == Wait::Leave {
             self.suspend(Intent::Wait { deadline_ns });
             self.disarm();
@@ -264,6 +273,9 @@ impl Fiber {
         if cpu.need_resched.load(Relaxed) {
             return self.review(Why::Asked);
         }
+        // The request that came with a cancellation may have been answered inside a call that is no point of
+        // cancellation, and for a background task there is none.
+        self.unwind_if_cancelled();
         let alarm_ns = cpu.next_deadline_ns.load(Relaxed).min(self.slice_end_ns.get());
         if alarm_ns != u64::MAX && clock::now_ns() >= alarm_ns {
             let slice_is_over = self.slice_end_ns.get() <= alarm_ns;

@@ -15,11 +15,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 
 use corelane_os::fiber::{Backend, Fiber as OsFiber, FiberError, FiberSpec, Suspender};
 use corelane_os::futex;
+use corelane_os::thread::{self, Policy};
 use corelane_sched::{Inbox, Letter, Place};
 use parking_lot::{Mutex, RwLock};
 
 use crate::cpu::FIBERS_KEPT_MAX;
 use crate::current::{Fiber, Intent};
+use crate::float::FloatControls;
 use crate::job::Ended;
 use crate::runtime::Shared;
 use crate::task_body::{Body, Task};
@@ -78,6 +80,7 @@ impl FiberPool {
                     return Err(error);
                 }
             };
+            fiber.tid.set(Some(inner.tid()));
             // SAFETY: nobody else knows the fiber yet.
             unsafe { *fiber.inner.get() = Some(inner) };
             self.all.write().push(fiber);
@@ -192,25 +195,34 @@ impl FiberPool {
         }
     }
 
-    /// Ends every idle fiber and joins its thread. Those that still have a task stay as they are, for
-    /// ever: their stacks are in use. Returns how many.
-    ///
-    /// No worker runs any more.
-    pub(crate) fn finish(&self) -> usize {
-        let mut kept = 0;
-        for fiber in self.all.write().drain(..) {
-            if fiber.bound.lock().is_some() {
-                kept += 1;
-                continue;
+    /// Takes the threads of fibers that still have a task out of the real-time class: a task may be in a
+    /// native part, at a level above the workers.
+    pub(crate) fn demote_bound(&self) {
+        for fiber in self.all.read().iter().filter(|fiber| fiber.bound.lock().is_some()) {
+            if let Some(tid) = fiber.tid.get() {
+                // It may refuse only if the thread is gone, which is as good.
+                let _ = thread::set_policy(tid, Policy::Other);
             }
+        }
+    }
+
+    /// Ends every idle fiber and joins its thread. Those that still have a task stay as they are, for
+    /// ever: their stacks are in use.
+    ///
+    /// What is idle is found in the pool and in the stocks, under their locks: a worker that is stuck, and
+    /// goes on later, finds them empty.
+    pub(crate) fn finish(&self, shared: &Shared) {
+        let mut idle = core::mem::take(&mut *self.free.lock());
+        shared.cpus().iter().for_each(|cpu| idle.append(&mut cpu.core.lock().fibers));
+        self.all.write().clear();
+        for fiber in idle {
             fiber.leaving.set(true);
-            // SAFETY: the fiber is idle and no worker is left to take it.
+            // SAFETY: the fiber is idle, and ours since it was taken out of the pool or a stock.
             if let Some(inner) = unsafe { (*fiber.inner.get()).take() } {
                 inner.finish().expect("an idle fiber that is told to leave returns");
             }
             free(fiber);
         }
-        kept
     }
 }
 
@@ -226,8 +238,10 @@ fn refuse(task: &Task, error: &FiberError) {
 /// The body of every fiber: runs one task after the other.
 fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
     fiber.enter(suspender);
+    let controls = FloatControls::current();
     while !fiber.leaving.get() {
         run_bound(fiber);
+        controls.restore();
         fiber.suspend(Intent::Exit);
     }
 }

@@ -8,6 +8,8 @@
 //! task, so nobody resumes it before the closure has returned. Shown by `tests/native.rs`.
 
 use core::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::OnceLock;
+use std::thread::ThreadId;
 
 use corelane_os::futex;
 use corelane_sched::{IdleWord, Inbox, Kick, Letter, Place};
@@ -20,11 +22,13 @@ pub(crate) struct Housekeeping {
     inbox: Inbox<Body>,
     idle: IdleWord,
     stopping: AtomicBool,
+    thread: OnceLock<ThreadId>,
 }
 
 impl Housekeeping {
     pub(crate) fn new() -> Housekeeping {
-        Housekeeping { inbox: Inbox::new(), idle: IdleWord::new(), stopping: AtomicBool::new(false) }
+        let (inbox, idle) = (Inbox::new(), IdleWord::new());
+        Housekeeping { inbox, idle, stopping: AtomicBool::new(false), thread: OnceLock::new() }
     }
 
     /// Leaves a task whose closure is to be run, see [`crate::native::outside`].
@@ -45,8 +49,14 @@ impl Housekeeping {
         }
     }
 
+    /// Whether the caller is this thread, running a task's closure.
+    pub(crate) fn is_caller(&self) -> bool {
+        self.thread.get() == Some(&std::thread::current().id())
+    }
+
     /// The life of the thread.
     pub(crate) fn serve(&self) {
+        let _ = self.thread.set(std::thread::current().id());
         loop {
             for letter in self.inbox.take() {
                 if let Letter::Arrival(task, _) = letter {

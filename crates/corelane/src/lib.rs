@@ -41,6 +41,7 @@ mod current;
 mod error;
 mod event;
 mod fibers;
+mod float;
 mod guard;
 mod housekeeping;
 mod idle;

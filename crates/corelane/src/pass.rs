@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering::*;
 
 use corelane_os::clock;
 use corelane_sched::{
-    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Letter, Level, Next as Placed, Place, Verdict, Wake, Why, arrive,
-    change, pull, push_away, review, select_cpu,
+    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed, Place, Verdict,
+    Wake, Why, arrive, change, leftover, pull, push_away, review, select_cpu,
 };
 use parking_lot::MutexGuard;
 
@@ -22,7 +22,7 @@ use crate::cpu::{Core, Cpu};
 use crate::current::{Fiber, Intent};
 use crate::event::EventKind;
 use crate::runtime::Shared;
-use crate::task_body::{NOT_ARMED, Task};
+use crate::task_body::{Class, NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Worker};
 
 /// What the worker does after a pass.
@@ -75,6 +75,9 @@ impl<'a> Pass<'a> {
         let next = self.pick(&mut core);
         let _ = core.rq.publish(&self.shared.domain);
         balance::push(self.shared, &mut core, self.cpu, &mut self.kicks);
+        if leftover(&core.rq, &self.shared.domain) == Leftover::LookAgain {
+            self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
+        }
         self.cpu.show(&core);
         drop(core);
         self.kicks.perform(self.shared);
@@ -141,9 +144,18 @@ impl<'a> Pass<'a> {
         self.shared.ended(self.cpu, fiber.ended());
         self.ended = Some((task, bound));
         if self.shared.fibers.has_starved() {
-            for task in self.shared.fibers.take_starved() {
-                self.arrive(core, task, Place::Keep);
-            }
+            self.feed(core);
+        }
+    }
+
+    /// A fiber came back: gives the tasks that wait for one another chance.
+    fn feed(&mut self, core: &mut Core) {
+        let starved = self.shared.fibers.take_starved().into_iter();
+        let (lanes, own): (Vec<Task>, Vec<Task>) =
+            starved.partition(|task| task.body.class == Class::Background);
+        own.into_iter().for_each(|task| self.arrive(core, task, Place::Keep));
+        if !lanes.is_empty() {
+            self.aftermath = Aftermath::Lanes(lanes);
         }
     }
 
@@ -266,6 +278,7 @@ impl<'a> Pass<'a> {
 
     /// Looks for more urgent work elsewhere, with the own lock released.
     fn pull(&mut self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        core.rq.pull_begins();
         let my_level = core.rq.top();
         let plan = pull::plan(&self.shared.domain, self.cpu.id, my_level, &core.tried);
         let Some(plan) = plan else { return core };

@@ -15,7 +15,6 @@ use crate::builder::Builder;
 use crate::carriers::Carriers;
 use crate::config::{Config, Idle};
 use crate::cpu::Cpu;
-use crate::error::SHUTDOWN_LIMIT_DEFAULT;
 use crate::event::Event;
 use crate::fibers::FiberPool;
 use crate::housekeeping::Housekeeping;
@@ -124,7 +123,9 @@ impl Shared {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.phase.load(Acquire) == STOPPING // Acquire: pairs with `stop`.
+        // SeqCst: pairs with `stop`, and for a spawner that looks after it left its task with the fence in
+        // `shutdown::discard_queued`: either it sees us stopping, or its task is seen there.
+        self.phase.load(SeqCst) == STOPPING
     }
 
     pub(crate) fn drain(&self) {
@@ -132,7 +133,7 @@ impl Shared {
     }
 
     pub(crate) fn stop(&self) {
-        self.phase.store(STOPPING, Release); // Release: pairs with `is_stopping`.
+        self.phase.store(STOPPING, SeqCst); // SeqCst: pairs with `is_stopping`.
         self.cpus.iter().for_each(Cpu::kick);
         self.background.stop();
         self.fibers.stop();
@@ -284,7 +285,8 @@ impl Runtime {
     /// real-time class and goes on, and its memory is kept.
     ///
     /// # Panics
-    /// If called by one of the runtime's own tasks, which would wait for itself.
+    /// If called by one of the runtime's own tasks, which would wait for itself. The runtime then ends
+    /// without it.
     pub fn shutdown(mut self, limit: Duration) -> Report {
         shutdown::shutdown(&mut self, limit)
     }
@@ -292,8 +294,6 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if self.carriers.is_some() {
-            let _ = shutdown::shutdown(self, SHUTDOWN_LIMIT_DEFAULT);
-        }
+        shutdown::dropped(self);
     }
 }

@@ -5,17 +5,20 @@
 //! point unwind there. What has not ended within the limit is abandoned: its thread leaves the real-time
 //! class and goes on, its memory stays, and the report names it.
 
+use core::sync::atomic::{Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
 
 use corelane_os::thread::{self, Policy};
-use corelane_sched::Letter;
+use corelane_sched::{Letter, Place};
 
 use crate::carriers::{Carrier, Carriers};
-use crate::change;
+use crate::cpu::Cpu;
 use crate::current::Fiber;
-use crate::error::JoinError;
+use crate::error::{JoinError, SHUTDOWN_LIMIT_DEFAULT};
 use crate::job::Ended;
 use crate::runtime::{Runtime, Shared};
+use crate::task_body::Task;
+use crate::{background, change};
 
 /// A task that did not end within the limit.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,18 +51,47 @@ const LOOK_AGAIN: Duration = Duration::from_micros(200);
 const GRACE: Duration = Duration::from_millis(200);
 
 pub(crate) fn shutdown(runtime: &mut Runtime, limit: Duration) -> Report {
-    let start = Instant::now();
-    let shared = runtime.shared.clone();
-    let inside = Fiber::current().is_some_and(|fiber| core::ptr::eq(fiber.shared(), &*shared));
-    assert!(!inside, "a task cannot end its own runtime: it would wait for itself; drop it elsewhere");
+    assert!(!is_inside(&runtime.shared), "{INSIDE}");
     let carriers = runtime.carriers.take().expect("a runtime ends once");
+    end(&runtime.shared, carriers, limit)
+}
+
+const INSIDE: &str = "a task cannot end its own runtime: it would wait for itself; drop it elsewhere";
+
+/// Whether the caller is a task of that runtime, or does something for one.
+fn is_inside(shared: &Shared) -> bool {
+    let own = Fiber::current().is_some_and(|fiber| core::ptr::eq(fiber.shared(), shared));
+    own || shared.housekeeping.is_caller()
+}
+
+/// The owner is gone without having ended the runtime.
+///
+/// # Panics
+/// If it was one of the runtime's own tasks, and is not unwinding already. The runtime ends all the same:
+/// an ordinary thread sees to it.
+pub(crate) fn dropped(runtime: &mut Runtime) {
+    let Some(carriers) = runtime.carriers.take() else { return };
+    let shared = runtime.shared.clone();
+    let inside = is_inside(&shared);
+    let end = move || drop(end(&shared, carriers, SHUTDOWN_LIMIT_DEFAULT));
+    if !inside {
+        return end();
+    }
+    // Without another thread the runtime goes on, ownerless, until the process ends.
+    let _ = std::thread::Builder::new().name("corelane-end".into()).spawn(end);
+    assert!(std::thread::panicking(), "{INSIDE}");
+}
+
+fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
+    let start = Instant::now();
     shared.drain();
-    end_tasks(&shared, start + limit);
-    let abandoned = abandoned(&shared);
+    end_tasks(shared, start + limit);
+    let abandoned = abandoned(shared);
     shared.stop();
     join(carriers, Instant::now() + GRACE);
-    discard_queued(&shared);
-    shared.fibers.finish();
+    discard_queued(shared);
+    shared.fibers.demote_bound();
+    shared.fibers.finish(shared);
     let stats = shared.stats();
     let (finished, cancelled) = (stats.finished, stats.cancelled);
     Report { finished, cancelled, abandoned, took: start.elapsed() }
@@ -69,14 +101,8 @@ pub(crate) fn shutdown(runtime: &mut Runtime, limit: Duration) -> Report {
 fn end_tasks(shared: &Shared, until: Instant) {
     while shared.live_tasks() > 0 {
         shared.fibers.for_each_bound(change::cancel);
-        for task in shared.fibers.take_starved() {
-            if let Some(job) = task.body.take_job() {
-                job.abandon(JoinError::Cancelled);
-            }
-            let _ = task.entity().state().finish();
-            shared.ended_outside(Ended::Cancelled);
-        }
-        shared.cpus().iter().for_each(crate::cpu::Cpu::kick);
+        discard_starved(shared);
+        shared.cpus().iter().for_each(Cpu::kick);
         if Instant::now() >= until {
             return;
         }
@@ -114,26 +140,50 @@ fn join(carriers: Carriers, until: Instant) {
     drop(carriers.claims);
 }
 
-/// Gives up what is still queued: on the CPU of a worker that is stuck, or left after the last pass.
-fn discard_queued(shared: &Shared) {
-    for cpu in shared.cpus() {
-        let mut tasks = Vec::new();
-        for letter in cpu.inbox.take() {
-            if let Letter::Arrival(task, _) = letter {
-                tasks.push(task);
-            }
+/// Gives up what has not started and never will: on the CPU or lane of a thread that is stuck, left after
+/// the last pass, or waiting for a fiber.
+///
+/// What has started stays there: a thread that gets unstuck still runs it to its end.
+pub(crate) fn discard_queued(shared: &Shared) {
+    fence(SeqCst); // a spawner that does not see us stopping has left its task by now; see `is_stopping`
+    discard_starved(shared);
+    for task in shared.background.take_queued() {
+        if let Err(started) = discard(shared, task) {
+            background::enqueue(started);
         }
-        // A worker that is stuck is stuck in a task, not under its lock.
-        let mut core = cpu.core.lock();
-        tasks.extend(core::iter::from_fn(|| core.rq.pop_queued()));
-        drop(core);
-        for task in tasks {
-            // One that has started stays on its fiber; one that has not never will.
-            if let Some(job) = task.body.take_job() {
-                job.abandon(JoinError::Cancelled);
-                let _ = task.entity().state().finish();
-                shared.ended_outside(Ended::Cancelled);
+    }
+    for cpu in shared.cpus() {
+        for task in take_queued(cpu) {
+            if let Err(started) = discard(shared, task) {
+                cpu.inbox.leave_arrival(started, Place::Tail);
             }
         }
     }
+}
+
+fn take_queued(cpu: &Cpu) -> Vec<Task> {
+    let arrival = |letter| match letter {
+        Letter::Arrival(task, _) => Some(task),
+        Letter::Change(_) => None,
+    };
+    let mut tasks: Vec<Task> = cpu.inbox.take().filter_map(arrival).collect();
+    // A worker that is stuck is stuck in a task, not under its lock.
+    let mut core = cpu.core.lock();
+    tasks.extend(core::iter::from_fn(|| core.rq.pop_queued()));
+    tasks
+}
+
+fn discard_starved(shared: &Shared) {
+    for task in shared.fibers.take_starved() {
+        let _never_started = discard(shared, task);
+    }
+}
+
+/// Ends a task that has not started; gives back one that has.
+fn discard(shared: &Shared, task: Task) -> Result<(), Task> {
+    let Some(job) = task.body.take_job() else { return Err(task) };
+    job.abandon(JoinError::Cancelled);
+    let _ = task.entity().state().finish();
+    shared.ended_outside(Ended::Cancelled);
+    Ok(())
 }

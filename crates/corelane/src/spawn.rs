@@ -11,7 +11,7 @@ use crate::error::{JoinError, SpawnError};
 use crate::job::{Closure, Packet};
 use crate::runtime::Shared;
 use crate::task_body::{Body, Class, Spec, TaskHandle};
-use crate::{Priority, wake};
+use crate::{Priority, shutdown, wake};
 
 /// Configures a task. Made by `Runtime::build_task` or `task::build`.
 #[must_use]
@@ -151,6 +151,10 @@ where
     let task = Body::new_task(shared, Shared::next_task_id(), spec, job);
     let handle = TaskHandle(task.clone());
     wake::enqueue(task);
+    if shared.is_stopping() {
+        // We were held up between being admitted and here, and its threads may be gone.
+        shutdown::discard_queued(shared);
+    }
     JoinHandle { packet, task: handle }
 }
 

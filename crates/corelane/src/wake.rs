@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use corelane_sched::{CpuId, Next, Offer, Place, Wake, arrive, select_cpu};
+use corelane_sched::{CpuId, Leftover, Next, Offer, Place, Wake, arrive, leftover, select_cpu};
 
 use crate::current::Fiber;
 use crate::event::EventKind;
@@ -78,10 +78,12 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     if !preempts {
         balance::push(shared, &mut core, cpu, &mut kicks);
     }
+    // The task may be stuck under the caller, which then makes room.
+    let looks_again = preempts || leftover(&core.rq, &shared.domain) == Leftover::LookAgain;
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
-    if preempts {
+    if looks_again {
         // Not a point of cancellation: a wake in a destructor must not unwind.
         fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
     }

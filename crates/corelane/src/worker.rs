@@ -22,7 +22,7 @@ use crate::cpu::Cpu;
 use crate::current::Fiber;
 use crate::pass::{Next, Pass};
 use crate::runtime::Shared;
-use crate::native;
+use crate::{background, native};
 use crate::slice;
 
 /// A carrier thread that holds the worker role of a CPU.
@@ -71,6 +71,8 @@ pub(crate) enum Aftermath {
     Depart(&'static Fiber, crate::task_body::Task),
     /// Send the task to the housekeeping thread.
     Outside(crate::task_body::Task),
+    /// Send background tasks, which waited for a fiber, back to their lanes.
+    Lanes(Vec<crate::task_body::Task>),
 }
 
 impl Aftermath {
@@ -79,6 +81,7 @@ impl Aftermath {
             Aftermath::Nothing => {}
             Aftermath::Depart(fiber, task) => native::depart(shared, cpu, fiber, task),
             Aftermath::Outside(task) => shared.housekeeping.leave(task),
+            Aftermath::Lanes(tasks) => tasks.into_iter().for_each(background::enqueue),
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::{
 pub enum Next<T> {
     /// Nothing: the task stays, or needs nothing.
     Done,
-    /// Send the task to that CPU, to be put in its level as said.
+    /// Send the task to that CPU, to be put in its level as said. It may be the same CPU: then the task
+    /// comes back through its inbox.
     Send(TaskRef<T>, Place, CpuId),
     /// Post the change letter again, to that CPU.
     Forward(TaskRef<T>, CpuId),
@@ -36,7 +37,7 @@ pub fn arrive<T>(
     }
     match rq.enqueue(task, place) {
         Arrival::Queued { .. } => Next::Done,
-        Arrival::Elsewhere(task) => send_on(rq, domain, task, place),
+        Arrival::Elsewhere(task) => send_on(domain, task, place),
     }
 }
 
@@ -61,13 +62,12 @@ pub fn change<T>(rq: &mut Runqueue<T>, domain: &RootDomain, task: TaskRef<T>) ->
     };
     match rq.enqueue(task, place) {
         Arrival::Queued { .. } => Next::Done,
-        Arrival::Elsewhere(task) => send_on(rq, domain, task, place),
+        Arrival::Elsewhere(task) => send_on(domain, task, place),
     }
 }
 
-/// A task that may not run here goes to where it may.
-fn send_on<T>(rq: &Runqueue<T>, domain: &RootDomain, task: TaskRef<T>, place: Place) -> Next<T> {
+/// A task that may not run here goes to where it may: here after all, if its affinity has just changed back.
+fn send_on<T>(domain: &RootDomain, task: TaskRef<T>, place: Place) -> Next<T> {
     let to = select_cpu(domain, task.entity());
-    assert!(to != rq.cpu(), "an affinity contains a CPU of the domain");
     Next::Send(task, place, to)
 }

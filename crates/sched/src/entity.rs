@@ -270,6 +270,12 @@ impl Entity {
         self.wants_attention.store(true, Relaxed); // Relaxed: see `release`.
     }
 
+    /// Whether the task has been asked and not been seen to since; exact under its CPU's lock while it
+    /// holds a guard.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.wants_attention.load(Relaxed) // Relaxed: under the runqueue lock, as are the writers.
+    }
+
     /// The scheduler has seen to it.
     #[inline]
     pub fn attended(&self) {

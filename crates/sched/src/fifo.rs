@@ -137,6 +137,12 @@ impl<T> FifoArray<T> {
     fn unlink(&mut self, node: NonNull<Entity>) -> TaskRef<T> {
         let prio = entity(node).level.load(Relaxed) as usize; // Relaxed: under the runqueue lock.
         let Links { prev, next } = core::mem::take(links(node));
+        // The pointer of `into_raw`, which covers the whole `Node` and its counts; `node` may cover less.
+        let owned = match prev {
+            Some(prev) => links(prev).next,
+            None => self.lists[prio].first,
+        };
+        let node = owned.expect("a linked node is its neighbour's next, or the first");
         match prev {
             Some(prev) => links(prev).next = next,
             None => self.lists[prio].first = next,

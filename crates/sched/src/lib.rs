@@ -12,7 +12,7 @@
 //! | [`StateWord`] | who may enqueue a task, decided by one word | |
 //! | [`Runqueue`] | the runnable tasks of one CPU | |
 //! | [`Cpupri`], [`Overload`] | which CPU is lowest, which has work to give | [cpupri](../cpupri.md) |
-//! | [`select_cpu`], [`arrive()`], [`review()`], [`push`], [`pull`], [`push_away`] | where a task should run | [balance](../balance.md) |
+//! | [`select_cpu`], [`arrive()`], [`review()`], [`push`], [`pull`], [`push_away`], [`leftover()`] | where a task should run | [balance](../balance.md) |
 //! | [`Inbox`], [`IdleSlot`], [`IdleWord`] | how a task and a wake reach another CPU | [idle](../idle.md) |
 //!
 //! Every operation across CPUs is cut at the lock: `plan` reads what others publish and may be wrong,
@@ -32,6 +32,7 @@ mod entity;
 mod fifo;
 mod idle;
 mod inbox;
+mod leftover;
 mod level_map;
 mod mask;
 mod overload;
@@ -53,6 +54,7 @@ pub use domain::{Neighbours, RootDomain};
 pub use entity::{Entity, Movable, Node, Policy, Residence, TaskRef};
 pub use idle::{IdleSlot, IdleWord, Kick, Offer};
 pub use inbox::{Inbox, Letter};
+pub use leftover::{Leftover, leftover};
 pub use mask::{CpuMask, SharedMask};
 pub use overload::Overload;
 pub use prio::{Level, Prio};

@@ -30,7 +30,8 @@ pub struct Plan {
 pub enum Outcome<T> {
     /// This task is off its runqueue and belongs to the puller; it keeps its place ([`crate::Place::Keep`]).
     Moved(TaskRef<T>),
-    /// The candidate cannot move, but the current task there could leave: make that CPU reschedule.
+    /// The best candidate cannot move, but the current task there could leave: make that CPU reschedule,
+    /// exclude it and plan again.
     AskToLeave,
     /// Nothing for the puller there any more; exclude it and plan again.
     Stale,
@@ -38,7 +39,8 @@ pub enum Outcome<T> {
 
 /// The CPU with the most urgent candidate above `my_level`, apart from `me` and those already `tried`.
 ///
-/// `me` has published `my_level` (or less) in cpupri before the call.
+/// `me` has published exactly `my_level` in cpupri before the call. Searching at a higher level leaves out
+/// candidates in between, which nobody offers again if `me` then does not rise.
 pub fn plan(domain: &RootDomain, me: CpuId, my_level: Level, tried: &CpuMask) -> Option<Plan> {
     // Pairs with the fence of a pusher (`push::plan`): we lowered our level before we look at overload,
     // it published overload before it looked at levels. One of the two sees the other.
@@ -56,29 +58,52 @@ pub fn plan(domain: &RootDomain, me: CpuId, my_level: Level, tried: &CpuMask) ->
 }
 
 /// Takes the most urgent task above `my_level` that `me` may run off `src`, under the lock of `src`.
+///
+/// If a stuck task there is more urgent still and the current one can make room by coming here, nothing is
+/// taken: what was taken would be displaced at once.
 pub fn commit<T>(src: &mut Runqueue<T>, me: CpuId, my_level: Level) -> Outcome<T> {
     let found = src
-        .pushable()
+        .pullable()
         .take_while(|task| task.entity().level() > my_level)
         .find(|task| task.entity().affinity().contains(me))
         .map(|task| task.reference());
-    if let Some(task) = found {
-        return src.remove(&task).map_or(Outcome::Stale, Outcome::Moved);
-    }
-    match (src.stuck(), src.current()) {
-        (Some(stuck), Some(current)) if stuck.level() > my_level => ask(current, me),
-        _ => Outcome::Stale,
+    let level = found
+        .as_ref()
+        .map_or(my_level, |task| task.entity().level());
+    let room = room_for_stuck(src, me, level);
+    match found {
+        Some(task) if room != Room::ByComingHere => {
+            src.remove(&task).map_or(Outcome::Stale, Outcome::Moved)
+        }
+        _ if room == Room::None => Outcome::Stale,
+        _ => Outcome::AskToLeave,
     }
 }
 
-fn ask<T>(current: &TaskRef<T>, me: CpuId) -> Outcome<T> {
-    let entity = current.entity();
-    if !entity.affinity().contains(me) {
-        return Outcome::Stale;
+/// How the current task of a runqueue could make room for a stuck one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It cannot, or nothing is stuck.
+    None,
+    /// By leaving for the asker when it drops its last guard.
+    WhenReleased,
+    /// By leaving for the asker.
+    ByComingHere,
+}
+
+fn room_for_stuck<T>(src: &Runqueue<T>, me: CpuId, above: Level) -> Room {
+    let (Some(stuck), Some(current)) = (src.stuck(), src.current()) else {
+        return Room::None;
+    };
+    let current = current.entity();
+    if stuck.level() <= above || !current.affinity().contains(me) {
+        return Room::None;
     }
-    match entity.movable() {
-        Movable::Bound => Outcome::Stale,
-        // It leaves when it drops its last guard.
-        Movable::Held | Movable::Free => Outcome::AskToLeave,
+    match current.movable() {
+        Movable::Bound => Room::None,
+        // The holder has been told already: it looks for a lower CPU when it drops its last guard.
+        Movable::Held if current.is_asked() => Room::None,
+        Movable::Held => Room::WhenReleased,
+        Movable::Free => Room::ByComingHere,
     }
 }

@@ -48,11 +48,12 @@ pub fn review<T>(rq: &Runqueue<T>, domain: &RootDomain, why: Why) -> Verdict {
         }
         entity.ask_attention();
     }
-    if rq.must_switch() {
-        return Verdict::PutBack(Place::Preempted);
-    }
+    // First: a task that gives way while a more urgent one waits goes behind its equals all the same.
     if why != Why::Asked && rq.has_peer() {
         return Verdict::PutBack(Place::Tail);
+    }
+    if rq.must_switch() {
+        return Verdict::PutBack(Place::Preempted);
     }
     match push_away::plan(rq, domain) {
         push_away::Plan::Move(to) => Verdict::MakeRoom(to),

@@ -16,6 +16,9 @@ use crate::fifo::{FifoArray, KEY_ORDINARY};
 use crate::{CarrierId, CpuId, Entity, Level, Movable, Node, Prio, Residence, RootDomain, TaskRef};
 use core::sync::atomic::Ordering::Relaxed;
 
+/// Where a CPU's clock of enqueues starts: so many tasks can be put in front of one that stays.
+const SEQ_START: u64 = 1 << 32;
+
 /// Where in its level a task is put.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -46,7 +49,7 @@ pub enum Arrival<T> {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// The CPU's level went down: the caller pulls.
+    /// The CPU's level went down, now or since the last pull: the worker of this CPU pulls.
     Lowered,
     /// It stayed or went up.
     NotLowered,
@@ -62,6 +65,7 @@ pub struct Runqueue<T> {
     /// The level published while nothing real-time is runnable.
     rest: Level,
     seq: u64,
+    owes_pull: bool,
     worker: Option<CarrierId>,
 }
 
@@ -76,7 +80,8 @@ impl<T> Runqueue<T> {
             bound,
             current: None,
             rest: Level::IDLE,
-            seq: 0,
+            seq: SEQ_START,
+            owes_pull: false,
             worker: None,
         }
     }
@@ -216,30 +221,77 @@ impl<T> Runqueue<T> {
     }
 
     /// Publishes the level and the best candidate of this CPU, under its lock.
-    pub fn publish(&self, domain: &RootDomain) -> Change {
+    ///
+    /// Whoever lowers a CPU owes a pull, but not everybody who publishes can pull: another CPU that took a
+    /// task from here, or a waker in the middle of a task, cannot. So the debt stays with the runqueue, and
+    /// every publication says [`Change::Lowered`] until [`Runqueue::pull_begins`].
+    pub fn publish(&mut self, domain: &RootDomain) -> Change {
         let candidate = self.candidate();
         if domain.overload.level(self.cpu) != candidate {
             domain.overload.set(self.cpu, candidate);
         }
         let top = self.top();
         if domain.cpupri.level(self.cpu) != top && domain.cpupri.set(self.cpu, top) > top {
-            return Change::Lowered;
+            self.owes_pull = true;
         }
-        Change::NotLowered
+        if self.owes_pull {
+            Change::Lowered
+        } else {
+            Change::NotLowered
+        }
+    }
+
+    /// The CPU is about to look for work to pull, at the level that it has published.
+    ///
+    /// Called under the lock, before the first [`crate::pull::plan`]: what is published from now on is a
+    /// new debt.
+    pub fn pull_begins(&mut self) {
+        self.owes_pull = false;
+    }
+
+    /// Whether the CPU was lowered and has not looked for work to pull since.
+    pub fn owes_pull(&self) -> bool {
+        self.owes_pull
     }
 
     /// The most urgent queued task that another CPU could help: one that may move, or one that is stuck
     /// here under a current task that could leave.
     pub fn candidate(&self) -> Option<Level> {
         // Without a current task the CPU is about to pick, and nothing is stuck.
-        let current = self.current.as_ref().filter(|task| task.entity().affinity().count() > 1);
+        let current = self
+            .current
+            .as_ref()
+            .filter(|task| task.entity().affinity().count() > 1);
         let stuck = current.and_then(|_| self.stuck()).map(queued_prio);
-        self.free.top().max(stuck).map(Level::of)
+        let pullable = self
+            .pullable()
+            .next()
+            .map(|task| queued_prio(task.entity()));
+        pullable.max(stuck).map(Level::of)
     }
 
     /// Whether any queued task may move.
     pub fn has_pushable(&self) -> bool {
         self.free.top().is_some()
+    }
+
+    /// The queued tasks that others may take, most urgent first: those that may move, without the one that
+    /// this CPU is about to run itself.
+    ///
+    /// A task is on its way to running from its arrival until the CPU picks it. A puller that takes it in
+    /// between undoes what a pusher has just done.
+    pub fn pullable(&self) -> impl Iterator<Item = &Node<T>> {
+        let best = self.free.first().map(rank);
+        let others = self
+            .held
+            .first()
+            .map(rank)
+            .max(self.bound.first().map(rank));
+        let is_upcoming = best.is_some_and(|best| {
+            let level = Level::of(Prio::from_raw(best.0));
+            Some(best) > others && (self.current.is_none() || level > self.running())
+        });
+        self.pushable().skip(usize::from(is_upcoming))
     }
 
     /// The queued tasks that may move, most urgent first.
@@ -293,7 +345,8 @@ impl<T> Runqueue<T> {
                 let arrays = [&self.free, &self.held, &self.bound];
                 let first = arrays.iter().filter_map(|array| array.first_of(prio));
                 let first = first.map(|entity| entity.key.load(Relaxed)).min(); // Relaxed: as above.
-                first.map_or(stamp, |key| key.saturating_sub(1).min(KEY_ORDINARY - 1))
+                // Just before the first one in time: the stamp stays one that a clock may go on from.
+                first.map_or(stamp, |key| (key & !KEY_ORDINARY).saturating_sub(1))
             }
         }
     }

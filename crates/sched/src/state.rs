@@ -155,7 +155,9 @@ impl StateWord {
                     leaving | WOKEN,
                     "only a wake may touch a leaving task"
                 );
-                self.0.store(TaskPhase::Queued as u32, Release); // Release: pairs with `dispatch`.
+                // AcqRel: Release pairs with `dispatch`; a swap, because a second waker may have come since
+                // the load above, and its condition must be acquired too.
+                let _ = self.0.swap(TaskPhase::Queued as u32, AcqRel);
                 Commit::Enqueue
             }
         }

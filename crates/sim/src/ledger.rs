@@ -51,6 +51,8 @@ pub(crate) struct Record {
     pub(crate) spot: Spot,
     /// It has begun to wait and nobody has woken it since.
     pub(crate) waits: bool,
+    /// It waits, and its CPU is still on its stack; wakes in this time count as one.
+    pub(crate) leaves: bool,
     /// It was woken while it did not wait; the next wait ends at once.
     pub(crate) woken: bool,
 }

@@ -32,7 +32,9 @@ mod tests {
 
     fn hash(steps: &[(usize, u8, u64)]) -> String {
         let mut trace = Trace::default();
-        steps.iter().for_each(|step| trace.note(step.0, step.1, step.2));
+        steps
+            .iter()
+            .for_each(|step| trace.note(step.0, step.1, step.2));
         trace.hash()
     }
 
@@ -40,7 +42,13 @@ mod tests {
     fn the_hash_depends_on_every_step_and_on_their_order() {
         let (a, b) = ((1, 2, 3), (2, 1, 3));
         assert_eq!(hash(&[a, b]), hash(&[a, b]));
-        let all = [hash(&[]), hash(&[a]), hash(&[a, b]), hash(&[b, a]), hash(&[(1, 2, 4)])];
+        let all = [
+            hash(&[]),
+            hash(&[a]),
+            hash(&[a, b]),
+            hash(&[b, a]),
+            hash(&[(1, 2, 4)]),
+        ];
         let mut distinct = all.to_vec();
         distinct.sort();
         distinct.dedup();

@@ -22,7 +22,7 @@ impl Progress {
         if self.changes_in_place {
             say(&format!("\r\x1b[K{name}: round {} of {rounds}", round + 1));
         } else if round == 0 {
-            say(&format!("{name}: {rounds} rounds\n"));
+            say(&format!("measuring {name}\n"));
         }
     }
 

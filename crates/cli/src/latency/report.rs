@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::histogram;
 use super::scenario::Scenario;
-use super::site::Site;
+use super::site::{NOT_REALTIME, Realtime, Site};
 use super::statistics::{Comparison, Series};
 use super::time_text::time;
 use crate::host::PropertyJson;
 
 /// What became of a scenario.
-pub(super) enum Result {
-    Measured(Comparison),
+pub(super) enum Outcome {
+    Measured(Box<Comparison>),
     /// Not measured, and why.
     Skipped(String),
 }
@@ -31,7 +31,7 @@ pub(super) struct Facts {
 /// Everything that was found.
 pub(super) struct Report {
     pub(super) facts: Facts,
-    pub(super) results: Vec<(Scenario, Result)>,
+    pub(super) results: Vec<(Scenario, Outcome)>,
 }
 
 #[derive(Serialize)]
@@ -95,8 +95,8 @@ impl From<&Series> for SeriesJson {
 impl Report {
     /// The result as JSON.
     pub(super) fn json(&self) -> ReportJson {
-        let scenario = |(scenario, result): &(Scenario, Result)| match result {
-            Result::Measured(comparison) => ScenarioJson::Measured {
+        let scenario = |(scenario, result): &(Scenario, Outcome)| match result {
+            Outcome::Measured(comparison) => ScenarioJson::Measured {
                 name: scenario.name(),
                 executor: SeriesJson::from(&comparison.executor),
                 kernel: SeriesJson::from(&comparison.kernel),
@@ -104,7 +104,7 @@ impl Report {
                 ratio_p99: comparison.ratio_p99(),
                 rounds: comparison.rounds(),
             },
-            Result::Skipped(reason) => ScenarioJson::Skipped {
+            Outcome::Skipped(reason) => ScenarioJson::Skipped {
                 name: scenario.name(),
                 skipped: reason.clone(),
             },
@@ -117,9 +117,19 @@ impl Report {
 
     /// The result as a page.
     pub(super) fn text(&self) -> String {
-        let mut text = table(&self.results);
+        let mut text = match self.facts.site.realtime {
+            Realtime::Fifo => String::new(),
+            Realtime::Refused => format!("{NOT_REALTIME}\n\n"),
+        };
+        text += &table(&self.results);
+        let plan = self.facts.site.plan;
+        let _ = writeln!(
+            text,
+            "The arms alternate in blocks of {}; the executor's worker sleeps during the kernel's.",
+            time(plan.block.as_nanos() as u64)
+        );
         for (scenario, result) in &self.results {
-            if let Result::Measured(comparison) = result {
+            if let Outcome::Measured(comparison) = result {
                 let (executor, kernel) = (
                     comparison.executor.histogram(),
                     comparison.kernel.histogram(),
@@ -133,7 +143,11 @@ impl Report {
     }
 }
 
-fn table(results: &[(Scenario, Result)]) -> String {
+fn rounds(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "round" } else { "rounds" })
+}
+
+fn table(results: &[(Scenario, Outcome)]) -> String {
     let mut text = format!(
         "{:<15} {:<9} {:>9} {:>9} {:>9} {:>9} {:>8} {:>6}\n",
         "scenario", "arm", "p50", "p99", "p99.9", "max", "samples", "cpu"
@@ -141,15 +155,16 @@ fn table(results: &[(Scenario, Result)]) -> String {
     let mut skipped = String::new();
     for (scenario, result) in results {
         match result {
-            Result::Measured(comparison) => push(&mut text, *scenario, comparison),
-            Result::Skipped(reason) => {
+            Outcome::Measured(comparison) => push(&mut text, *scenario, comparison),
+            Outcome::Skipped(reason) => {
                 let _ = writeln!(skipped, "{} was skipped: {reason}", scenario.name());
             }
         }
     }
     text +=
-        "ratio: executor / kernel, the median over the rounds of the ratios within each round\n";
-    text += "cpu: CPU time of the process, the waker's included, over wall time; 1.00 is one CPU\n";
+        "ratio: executor / kernel, the median over the rounds of the ratios within each round.\n";
+    text +=
+        "cpu: CPU time of the process, the waker's included, over wall time; 1.00 is one CPU.\n";
     text + &skipped
 }
 
@@ -173,10 +188,10 @@ fn push(text: &mut String, scenario: Scenario, comparison: &Comparison) {
     }
     let ratio = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"));
     let (p50, p99) = (ratio(comparison.ratio_p50()), ratio(comparison.ratio_p99()));
-    let rounds = comparison.rounds();
+    let rounds = rounds(comparison.rounds());
     let _ = writeln!(
         text,
-        "{:<15} {:<9} {p50:>9} {p99:>9}  ({rounds} rounds)",
+        "{:<15} {:<9} {p50:>9} {p99:>9}  ({rounds})",
         "", "ratio"
     );
 }

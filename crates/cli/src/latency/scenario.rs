@@ -1,7 +1,7 @@
 //! What is measured, and what each scenario needs of the host.
 
 /// A kind of wake or release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scenario {
     WakeIdleSpin,
     WakeIdlePark,

@@ -35,6 +35,10 @@ pub(super) enum Realtime {
     Refused,
 }
 
+/// Said before and after such a run.
+pub(super) const NOT_REALTIME: &str =
+    "NOT REAL-TIME: SCHED_FIFO is refused, both arms run in the ordinary class (SCHED_OTHER).";
+
 impl Realtime {
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -1,0 +1,132 @@
+//! A kernel thread on one CPU at one level, for the arms of the peers.
+//!
+//! The level is set before the pin: an ordinary thread that is pinned under a real-time one would
+//! not get to raise itself. Unlike the runtime's threads a seat does *not* reset its policy on fork:
+//! a thread that the peer starts is real-time, too, and no slower for being ordinary.
+//!
+//! Raw here: one libc call that sets the caller's policy. Tested below.
+
+use core::fmt;
+use std::thread::{Builder, JoinHandle};
+
+use corelane_os::cpuset::KernelCpu;
+use corelane_os::thread::{self, PinError};
+use nix::errno::Errno;
+
+/// Where a thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its CPU.
+    pub cpu: KernelCpu,
+    /// Its SCHED_FIFO level; an ordinary thread without one.
+    pub level: Option<u8>,
+}
+
+/// Why a thread did not get its seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SeatError {
+    /// The level was refused.
+    Level {
+        /// What was asked for.
+        level: u8,
+        /// EPERM without the privilege.
+        errno: Errno,
+    },
+    /// The pin does not hold.
+    Pin(PinError),
+}
+
+impl fmt::Display for SeatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SeatError::Level { level, errno } => write!(
+                f,
+                "SCHED_FIFO {level} was refused ({errno}); grant CAP_SYS_NICE or raise RLIMIT_RTPRIO"
+            ),
+            SeatError::Pin(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SeatError {}
+
+impl Seat {
+    /// Puts the calling kernel thread on the seat.
+    ///
+    /// # Errors
+    /// If the host refuses the level or the pin.
+    pub fn take(self) -> Result<(), SeatError> {
+        if let Some(level) = self.level {
+            set_fifo(level).map_err(|errno| SeatError::Level { level, errno })?;
+        }
+        thread::pin(self.cpu).map_err(SeatError::Pin)
+    }
+
+    /// Starts a thread that takes the seat and runs `body`.
+    ///
+    /// # Panics
+    /// If no thread can be started; the new thread panics if it does not get its seat.
+    pub fn start<T: Send + 'static>(
+        self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let seated = move || {
+            self.take().unwrap_or_else(|error| panic!("{error}"));
+            body()
+        };
+        Builder::new()
+            .name("seat".into())
+            .spawn(seated)
+            .expect("a thread can be started")
+    }
+
+    /// Runs `body` on a new thread on the seat and returns its result.
+    ///
+    /// # Panics
+    /// As [`Seat::start`], and if `body` does.
+    pub fn run<T: Send + 'static>(self, body: impl FnOnce() -> T + Send + 'static) -> T {
+        self.start(body).join().expect("a seated thread returns")
+    }
+}
+
+fn set_fifo(level: u8) -> Result<(), Errno> {
+    let parameter = libc::sched_param {
+        sched_priority: i32::from(level),
+    };
+    // SAFETY: the kernel reads one sched_param, which lives in this frame.
+    Errno::result(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corelane_os::thread::{Policy, Tid};
+
+    #[test]
+    fn a_seat_is_taken_or_refused_with_a_remedy() {
+        let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
+        let taken = std::thread::spawn(move || {
+            let answer = Seat {
+                cpu,
+                level: Some(2),
+            }
+            .take();
+            (answer, thread::policy(Tid(0)), thread::current_cpu())
+        });
+        match taken.join().unwrap() {
+            (Ok(()), policy, found) => {
+                assert_eq!((policy, found), (Ok(Policy::Fifo { level: 2 }), cpu));
+            }
+            (Err(error), policy, _) => {
+                assert!(error.to_string().contains("RLIMIT_RTPRIO"), "{error}");
+                assert_eq!(policy, Ok(Policy::Other));
+            }
+        }
+    }
+
+    #[test]
+    fn an_ordinary_seat_needs_no_privilege() {
+        let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
+        assert_eq!(Seat { cpu, level: None }.run(thread::current_cpu), cpu);
+    }
+}

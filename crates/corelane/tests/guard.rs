@@ -1,0 +1,646 @@
+//! Migrate-disable: a task that holds a guard stays on its CPU, whatever it waits for and whoever pushes.
+
+mod common;
+#[path = "common/kit.rs"]
+mod kit;
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Exclusive, prio, runtime, wait_until};
+use corelane::{
+    ChangeError, CpuSet, JoinHandle, MigrateGuard, PerCpu, Task, TaskState, migrate_disable, task,
+    try_migrate_disable,
+};
+use kit::{Replay, Rng, breathe, every, has_two_cpus, occupy_until, only};
+
+/// Asserts that the calling task is where its guard says: by the guard, by its own handle, by the kernel.
+fn assert_home(guard: &MigrateGuard, kernel: &[usize]) {
+    assert_eq!(task::current().unwrap().cpu(), guard.cpu());
+    // SAFETY: the call takes no pointer.
+    let here = unsafe { libc::sched_getcpu() };
+    assert_eq!(here as usize, kernel[guard.cpu().index()], "the kernel's CPU of slot {}", guard.cpu().index());
+}
+
+/// The kernel's CPU of each slot.
+fn kernel_cpus(runtime: &Exclusive) -> Vec<usize> {
+    every(runtime).iter().map(|cpu| runtime.kernel_cpu(cpu)).collect()
+}
+
+#[test]
+fn a_held_task_never_moves_while_others_churn() {
+    const TASKS: usize = 8;
+    let runtime = runtime();
+    let (kernel, peers) = (kernel_cpus(&runtime), Arc::new(Mutex::new(Vec::<Task>::new())));
+    let moves = Arc::new(AtomicU64::new(0));
+    let live = |me: usize| {
+        let (kernel, peers, moves) = (kernel.clone(), peers.clone(), moves.clone());
+        move || {
+            let (mut rng, mut last) = (Rng::new(me as u64), None);
+            for _ in 0..400 {
+                let guard = migrate_disable();
+                moves.fetch_add(u64::from(last.is_some_and(|last| last != guard.cpu())), Relaxed);
+                last = Some(guard.cpu());
+                for _ in 0..4 {
+                    let inner = (rng.below(2) == 0).then(migrate_disable);
+                    wait_somehow(&mut rng, &peers);
+                    assert_home(&guard, &kernel);
+                    drop(inner);
+                    assert_home(&guard, &kernel);
+                }
+                drop(guard);
+                wait_somehow(&mut rng, &peers);
+            }
+        }
+    };
+    let handles: Vec<_> =
+        (0..TASKS).map(|me| runtime.spawn(prio(10 + 10 * me as u8), live(me))).collect();
+    *peers.lock().unwrap() = handles.iter().map(|handle| handle.task()).collect();
+    let mut rng = Rng::new(77);
+    while !handles.iter().all(|handle| handle.is_finished()) {
+        let handle = &handles[rng.below(TASKS)];
+        let _ = handle.task().set_priority(prio(1 + rng.below(99) as u8));
+        handles[rng.below(TASKS)].task().unpark();
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    println!("{} moves between guards, {:?}", moves.load(Relaxed), runtime.stats());
+    assert!(runtime.cpus() == 1 || moves.load(Relaxed) > 0, "nothing would have moved anyway");
+}
+
+/// Yields, sleeps, parks, wakes others, or runs on.
+fn wait_somehow(rng: &mut Rng, peers: &Mutex<Vec<Task>>) {
+    match rng.below(6) {
+        0 => task::yield_now(),
+        1 => task::sleep(Duration::from_micros(rng.below(80) as u64)),
+        2 => _ = task::park_timeout(Duration::from_micros(50)),
+        3 => {
+            let peer = peers.lock().unwrap().get(rng.below(8)).cloned();
+            if let Some(peer) = peer {
+                peer.unpark();
+            }
+        }
+        4 => breathe(),
+        _ => task::checkpoint(),
+    }
+}
+
+#[test]
+fn a_guard_outside_a_task_is_refused() {
+    assert!(try_migrate_disable().is_none());
+}
+
+#[test]
+fn inner_guards_do_not_unpin() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let stage = Stage::new(&runtime);
+    let high = stage.occupy(90, 0);
+    let steps = stage.steps.clone();
+    let nested = runtime.spawn(prio(50), move || {
+        let outer = migrate_disable();
+        let (middle, inner) = (migrate_disable(), migrate_disable());
+        drop(middle);
+        task::sleep(Duration::from_micros(100)); // suspended two deep
+        drop(inner);
+        steps.fetch_add(1, SeqCst);
+        occupy_until(|| steps.load(SeqCst) >= 2);
+        assert_eq!(task::current().unwrap().cpu(), outer.cpu());
+        drop(outer);
+    });
+    wait_until("the nested task to be one deep", || stage.steps.load(SeqCst) == 1);
+    stage.steps.store(2, SeqCst);
+    nested.join().unwrap();
+    stage.end(vec![high]);
+}
+
+#[test]
+fn a_forgotten_guard_is_counted_and_released_when_the_task_ends() {
+    let runtime = common::builder().fibers(1).build().unwrap();
+    let leaky = runtime.spawn(prio(50), || {
+        std::mem::forget(migrate_disable());
+        std::mem::forget(migrate_disable());
+    });
+    leaky.join().unwrap();
+    wait_until("the leak to be counted", || runtime.stats().leaked_guards == 2);
+    // The same fiber serves the next task, which holds nothing.
+    let cpus = every(&runtime);
+    let next = runtime.spawn(prio(50), move || {
+        for cpu in cpus.iter() {
+            let only = CpuSet::single(cpus.count(), cpu);
+            task::current().unwrap().set_affinity(&only).unwrap();
+            assert_eq!(task::current().unwrap().cpu(), cpu);
+        }
+    });
+    next.join().unwrap();
+    assert_eq!(runtime.stats().leaked_guards, 2);
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<MigrateGuard>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_guard_kept_in_a_thread_local_after_its_task_is_harmless() {
+    let runtime = common::builder().fibers(1).build().unwrap();
+    let keep = runtime.spawn(prio(50), || KEPT.set(Some(migrate_disable())));
+    keep.join().unwrap();
+    wait_until("the guard to be released", || runtime.stats().leaked_guards == 1);
+    let next = runtime.spawn(prio(50), || {
+        let own = migrate_disable();
+        let old = KEPT.take();
+        let found = old.is_some();
+        drop(old); // releases nothing of ours
+        task::yield_now();
+        assert_eq!(task::current().unwrap().cpu(), own.cpu());
+        let cpu = own.cpu();
+        drop(own);
+        KEPT.set(Some(migrate_disable())); // dropped when the fiber's thread ends
+        (found, cpu)
+    });
+    assert!(next.join().unwrap().0, "both tasks ran on the one fiber");
+    let report = runtime.shutdown(Duration::from_secs(5));
+    assert!(report.abandoned.is_empty());
+}
+
+#[test]
+fn a_per_cpu_value_is_reached_through_a_guard() {
+    let runtime = runtime();
+    let hits = Arc::new(PerCpu::new(runtime.cpus(), |_| AtomicU64::new(0)));
+    let count = |_| {
+        let hits = hits.clone();
+        runtime.spawn(prio(50), move || {
+            for _ in 0..1000 {
+                let guard = migrate_disable();
+                let mine = hits.get(&guard);
+                // Not a read-modify-write of the machine: only tasks of this CPU come here, one at a time.
+                mine.store(mine.load(Relaxed) + 1, Relaxed);
+                drop(guard);
+                task::yield_now();
+            }
+        })
+    };
+    let handles: Vec<_> = (0..4).map(count).collect();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    assert_eq!(hits.iter().map(|(_, hits)| hits.load(Relaxed)).sum::<u64>(), 4000);
+}
+
+#[test]
+fn a_task_that_excludes_the_cpu_it_is_held_to_is_told() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let cpus = runtime.cpus();
+    let handle = runtime.spawn(prio(50), move || {
+        let own = task::current().unwrap();
+        let guard = migrate_disable();
+        let mut others = CpuSet::full(cpus);
+        others.remove(guard.cpu());
+        assert_eq!(own.set_affinity(&others), Err(ChangeError::Held));
+        assert_eq!(own.affinity(), CpuSet::full(cpus), "a refused change changes nothing");
+        assert_eq!(own.set_affinity(&CpuSet::single(cpus, guard.cpu())), Ok(()));
+        drop(guard);
+        own.set_affinity(&others).unwrap();
+        assert!(others.contains(own.cpu()));
+    });
+    handle.join().unwrap();
+}
+
+/// A change of affinity from outside, in its own thread; says when it has returned.
+fn change_meanwhile<'scope>(
+    scope: &'scope std::thread::Scope<'scope, '_>,
+    task: Task,
+    affinity: CpuSet,
+) -> Arc<AtomicBool> {
+    let returned = Arc::new(AtomicBool::new(false));
+    let done = returned.clone();
+    scope.spawn(move || {
+        task.set_affinity(&affinity).unwrap();
+        done.store(true, SeqCst);
+    });
+    returned
+}
+
+#[test]
+fn a_change_of_affinity_waits_for_the_guard_of_a_running_task() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let steps = Arc::new(AtomicUsize::new(0));
+    let step = steps.clone();
+    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
+        let guard = migrate_disable();
+        step.store(1, SeqCst);
+        occupy_until(|| step.load(SeqCst) >= 2);
+        assert_eq!(task::current().unwrap().cpu().index(), 0);
+        drop(guard); // a safe point: somebody waits for it
+        assert_eq!(task::current().unwrap().cpu().index(), 1);
+    });
+    wait_until("the guard to be held", || steps.load(SeqCst) == 1);
+    std::thread::scope(|scope| {
+        let returned = change_meanwhile(scope, handle.task(), only(&runtime, 1));
+        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(!returned.load(SeqCst), "the guard is held");
+        steps.store(2, SeqCst);
+        wait_until("the change to return", || returned.load(SeqCst));
+    });
+    handle.join().unwrap();
+}
+
+#[test]
+fn a_change_of_affinity_waits_for_the_guard_of_a_parked_task() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let steps = Arc::new(AtomicUsize::new(0));
+    let step = steps.clone();
+    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
+        let guard = migrate_disable();
+        task::park();
+        assert_eq!(task::current().unwrap().cpu().index(), 0);
+        step.store(1, SeqCst);
+        while step.load(SeqCst) < 2 {
+            breathe(); // no safe point
+        }
+        drop(guard);
+        assert_eq!(task::current().unwrap().cpu().index(), 1);
+    });
+    wait_until("the task to park", || handle.task().state() == TaskState::Waiting);
+    std::thread::scope(|scope| {
+        let returned = change_meanwhile(scope, handle.task(), only(&runtime, 1));
+        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        std::thread::sleep(Duration::from_millis(2));
+        handle.task().unpark();
+        wait_until("the task to run", || steps.load(SeqCst) == 1);
+        assert!(!returned.load(SeqCst), "the guard is held");
+        steps.store(2, SeqCst);
+        wait_until("the change to return", || returned.load(SeqCst));
+    });
+    handle.join().unwrap();
+}
+
+#[test]
+fn the_last_of_several_changes_wins_while_a_guard_is_held() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let until = over.clone();
+    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
+        let guard = migrate_disable();
+        occupy_until(|| until.load(SeqCst));
+        drop(guard);
+        task::current().unwrap().cpu().index()
+    });
+    wait_until("the task to run", || handle.task().state() == TaskState::Running);
+    std::thread::scope(|scope| {
+        let first = change_meanwhile(scope, handle.task(), only(&runtime, 1));
+        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        // Allows its CPU again: nobody waits any more.
+        handle.task().set_affinity(&every(&runtime)).unwrap();
+        wait_until("the first change to return too", || first.load(SeqCst));
+    });
+    over.store(true, SeqCst);
+    handle.join().unwrap();
+}
+
+#[test]
+fn a_held_task_that_changes_itself_does_not_wait_for_itself() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let (over, cpus) = (Arc::new(AtomicBool::new(false)), runtime.cpus());
+    let until = over.clone();
+    let handle = runtime.spawn(prio(50), move || {
+        let own = task::current().unwrap();
+        while !until.load(SeqCst) {
+            let guard = migrate_disable();
+            for _ in 0..20 {
+                own.set_affinity(&CpuSet::single(cpus, guard.cpu())).unwrap();
+                breathe();
+            }
+            drop(guard);
+            task::yield_now();
+        }
+    });
+    // Changes from outside fall into the middle of its own calls and exclude its CPU.
+    for round in 0..400 {
+        handle.task().set_affinity(&only(&runtime, round % 2)).unwrap();
+    }
+    over.store(true, SeqCst);
+    handle.join().unwrap();
+}
+
+/// Where scenes are staged: tasks that occupy a CPU until they are told to park, and a record.
+struct Stage<'a> {
+    runtime: &'a Exclusive,
+    steps: Arc<AtomicUsize>,
+}
+
+/// A task on stage: it runs until `leave` is set, and ends.
+struct Actor {
+    handle: JoinHandle<()>,
+    leave: Arc<AtomicBool>,
+    /// It holds a guard until this is set.
+    release: Arc<AtomicBool>,
+    /// The CPU it was on at once after it dropped the guard.
+    landed: Arc<AtomicUsize>,
+    looks: Arc<AtomicU64>,
+}
+
+const NOWHERE: usize = usize::MAX;
+
+impl Actor {
+    fn task(&self) -> Task {
+        self.handle.task()
+    }
+
+    fn runs_on(&self, cpu: usize) -> bool {
+        self.task().state() == TaskState::Running && self.task().cpu().index() == cpu
+    }
+
+    fn await_on(&self, cpu: usize) {
+        wait_until("a task to run where it should", || self.runs_on(cpu));
+    }
+
+    /// Lets it make some safe points, so that a request would have been served.
+    fn await_looks(&self) {
+        let seen = self.looks.load(SeqCst);
+        wait_until("a task to make safe points", || self.looks.load(SeqCst) > seen + 20);
+    }
+
+    fn leave(self) {
+        self.release.store(true, SeqCst);
+        self.leave.store(true, SeqCst);
+        self.handle.join().unwrap();
+    }
+}
+
+impl<'a> Stage<'a> {
+    fn new(runtime: &'a Exclusive) -> Stage<'a> {
+        Stage { runtime, steps: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    fn act(&self, value: u8, cpu: usize, holds: bool) -> Actor {
+        let (leave, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(!holds)));
+        let (landed, looks) = (Arc::new(AtomicUsize::new(NOWHERE)), Arc::new(AtomicU64::new(0)));
+        let (l, r, at, n) = (leave.clone(), release.clone(), landed.clone(), looks.clone());
+        let kernel = kernel_cpus(self.runtime);
+        let build = self.runtime.build_task().priority(prio(value)).affinity(only(self.runtime, cpu));
+        let handle = build.spawn(move || {
+            let guard = holds.then(migrate_disable);
+            occupy_until(|| {
+                n.fetch_add(1, SeqCst);
+                guard.iter().for_each(|guard| assert_home(guard, &kernel));
+                r.load(SeqCst) || l.load(SeqCst)
+            });
+            drop(guard);
+            at.store(task::current().unwrap().cpu().index(), SeqCst);
+            occupy_until(|| {
+                n.fetch_add(1, SeqCst);
+                l.load(SeqCst)
+            });
+        });
+        let actor = Actor { handle, leave, release, landed, looks };
+        wait_until("an actor to enter", || actor.looks.load(SeqCst) > 0);
+        actor
+    }
+
+    /// A task that is bound to a CPU and runs there at once.
+    fn occupy(&self, value: u8, cpu: usize) -> Actor {
+        self.act(value, cpu, false)
+    }
+
+    /// The same, but it may leave afterwards.
+    fn enter(&self, value: u8, cpu: usize) -> Actor {
+        self.widen(self.act(value, cpu, false))
+    }
+
+    /// The same, and it holds a guard.
+    fn enter_held(&self, value: u8, cpu: usize) -> Actor {
+        self.widen(self.act(value, cpu, true))
+    }
+
+    fn widen(&self, actor: Actor) -> Actor {
+        actor.task().set_affinity(&every(self.runtime)).unwrap();
+        actor
+    }
+
+    fn end(&self, actors: Vec<Actor>) {
+        actors.iter().for_each(|actor| {
+            actor.release.store(true, SeqCst);
+            actor.leave.store(true, SeqCst);
+        });
+        actors.into_iter().for_each(Actor::leave);
+    }
+}
+
+/// A runtime with an event ring, if there are two CPUs.
+fn two_cpus() -> Option<Exclusive> {
+    let builder = common::builder().events(1 << 14).map(|b| b.cpus(corelane::Cpus::All));
+    let runtime = builder.build().unwrap();
+    has_two_cpus(&runtime).then_some(runtime)
+}
+
+/// Scenario 12 of the reference.
+#[test]
+fn a_task_stuck_under_a_higher_one_makes_the_higher_one_move() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.occupy(70, 1);
+    let stuck = stage.enter_held(50, 0);
+    let high = stage.enter(80, 0);
+    high.await_on(0);
+    other.leave();
+    high.await_on(1);
+    stuck.await_on(0);
+    let mut replay = Replay::new();
+    replay.follow(&runtime);
+    assert_eq!(replay.running_on(0), Some(stuck.task().id()));
+    assert_eq!(replay.running_on(1), Some(high.task().id()));
+    assert!(replay.migrations.iter().all(|(task, _)| *task != stuck.task().id()));
+    stage.end(vec![stuck, high]);
+}
+
+/// The same with a task that cannot leave because its affinity says so.
+#[test]
+fn a_bound_task_under_a_higher_one_makes_the_higher_one_move() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.occupy(70, 1);
+    let bound = stage.occupy(50, 0);
+    let high = stage.enter(80, 0);
+    high.await_on(0);
+    other.leave();
+    high.await_on(1);
+    bound.await_on(0);
+    stage.end(vec![bound, high]);
+}
+
+/// Scenario 13.
+#[test]
+fn a_higher_task_that_is_held_too_leaves_when_it_drops_its_guard() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.occupy(70, 1);
+    let stuck = stage.enter_held(50, 0);
+    let high = stage.enter_held(80, 0);
+    high.await_on(0);
+    other.leave();
+    wait_until("the other CPU to be idle", || runtime.snapshot().cpus[1].running.is_none());
+    high.await_looks();
+    assert!(high.runs_on(0) && stuck.task().state() == TaskState::Runnable);
+    high.release.store(true, SeqCst);
+    wait_until("the guard to be dropped", || high.landed.load(SeqCst) != NOWHERE);
+    assert_eq!(high.landed.load(SeqCst), 1, "it leaves at once, not at a later safe point");
+    stuck.await_on(0);
+    stage.end(vec![stuck, high]);
+}
+
+/// The same, but the higher one wakes on its CPU when the other CPU is idle already.
+#[test]
+fn a_held_task_that_wakes_over_a_held_one_leaves_when_it_drops_its_guard() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let (landed, release) = (Arc::new(AtomicUsize::new(NOWHERE)), Arc::new(AtomicBool::new(false)));
+    let (at, may_drop) = (landed.clone(), release.clone());
+    let build = runtime.build_task().priority(prio(80)).affinity(only(&runtime, 0));
+    let high = build.spawn(move || {
+        let guard = migrate_disable();
+        task::park();
+        while !may_drop.load(SeqCst) {
+            breathe(); // no safe point
+        }
+        drop(guard);
+        at.store(task::current().unwrap().cpu().index(), SeqCst);
+    });
+    wait_until("the higher task to park", || high.task().state() == TaskState::Waiting);
+    high.task().set_affinity(&every(&runtime)).unwrap();
+    let stuck = stage.enter_held(50, 0);
+    high.task().unpark();
+    wait_until("the lower task to be stuck", || stuck.task().state() == TaskState::Runnable);
+    release.store(true, SeqCst);
+    high.join().unwrap();
+    assert_eq!(landed.load(SeqCst), 1);
+    stage.end(vec![stuck]);
+}
+
+/// The same, but the higher one itself wakes the task that is held below it.
+#[test]
+fn a_task_that_wakes_a_held_one_below_it_makes_room() {
+    let Some(runtime) = two_cpus() else { return };
+    let build = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0));
+    let woken = Arc::new(AtomicUsize::new(0));
+    let seen = woken.clone();
+    let low = build.spawn(move || {
+        let guard = migrate_disable();
+        task::park();
+        seen.store(1 + guard.cpu().index(), SeqCst);
+    });
+    wait_until("the lower task to park", || low.task().state() == TaskState::Waiting);
+    let (task, cpus) = (low.task(), every(&runtime));
+    low.task().set_affinity(&cpus).unwrap();
+    let high = runtime.build_task().priority(prio(80)).affinity(only(&runtime, 0)).spawn(move || {
+        task::current().unwrap().set_affinity(&cpus).unwrap();
+        assert_eq!(task::current().unwrap().cpu().index(), 0);
+        task.unpark();
+        occupy_until(|| woken.load(SeqCst) == 1);
+        task::current().unwrap().cpu().index()
+    });
+    assert_eq!(high.join().unwrap(), 1);
+    low.join().unwrap();
+}
+
+/// Scenario 14.
+#[test]
+fn a_pile_of_held_tasks_is_drained_one_by_one() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.occupy(99, 1);
+    let mut pile: Vec<Actor> = (1..=5).map(|k| stage.enter_held(10 * k, 0)).collect();
+    wait_until("the pile to stand", || runtime.snapshot().cpus[0].queued == 4);
+    other.leave();
+    while pile.len() > 1 {
+        let (top, below) = (pile.pop().unwrap(), pile.last().unwrap());
+        top.await_on(0);
+        top.release.store(true, SeqCst);
+        wait_until("the guard to be dropped", || top.landed.load(SeqCst) != NOWHERE);
+        assert_eq!(top.landed.load(SeqCst), 1, "the other CPU is idle");
+        below.await_on(0);
+        assert!(top.runs_on(1));
+        top.leave();
+    }
+    stage.end(pile);
+}
+
+/// Scenario 15: the kernel moves two tasks here and gains nothing.
+#[test]
+fn nobody_moves_if_the_stuck_task_would_not_gain() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.enter(50, 1);
+    other.await_on(1);
+    let stuck = stage.enter_held(20, 0);
+    let high = stage.enter(90, 0);
+    high.await_on(0);
+    high.await_looks();
+    let mut replay = Replay::new();
+    replay.follow(&runtime);
+    replay.migrations.clear();
+    for _ in 0..50 {
+        // Each of these makes the CPUs look again.
+        high.task().set_affinity(&every(&runtime)).unwrap();
+        other.task().set_affinity(&every(&runtime)).unwrap();
+        stuck.task().set_priority(prio(20)).unwrap();
+        high.await_looks();
+    }
+    replay.follow(&runtime);
+    assert_eq!(replay.migrations, []);
+    assert!(high.runs_on(0) && other.runs_on(1));
+    assert_eq!(runtime.stats().pushed_away, 0);
+    stage.end(vec![stuck, high, other]);
+}
+
+/// Scenario 16.
+#[test]
+fn a_held_head_does_not_hide_a_movable_task_below_it() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let other = stage.occupy(99, 1);
+    // Entered before those above it, bound so that it waits here.
+    let movable = stage.occupy(40, 0);
+    let stuck = stage.enter_held(60, 0);
+    let high = stage.enter_held(90, 0);
+    movable.task().set_affinity(&every(&runtime)).unwrap();
+    high.await_on(0);
+    assert_eq!(movable.task().state(), TaskState::Runnable);
+    other.leave();
+    movable.await_on(1);
+    assert!(high.runs_on(0) && stuck.task().state() == TaskState::Runnable);
+    stage.end(vec![high, stuck, movable]);
+}
+
+/// Scenario 32: a task that could go elsewhere does not wake on top of a held one.
+#[test]
+fn a_wake_goes_beside_a_held_task_rather_than_on_top_of_it() {
+    let Some(runtime) = two_cpus() else { return };
+    let stage = Stage::new(&runtime);
+    let low = stage.occupy(20, 1);
+    let held = stage.enter_held(50, 0);
+    for _ in 0..50 {
+        let free = runtime.spawn(prio(80), || task::current().unwrap().cpu().index());
+        assert_eq!(free.join().unwrap(), 1);
+    }
+    assert!(held.runs_on(0));
+    stage.end(vec![held, low]);
+}

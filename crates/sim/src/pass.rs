@@ -1,0 +1,314 @@
+//! The micro-steps of one pass of the scheduler on one CPU.
+//!
+//! The order is the runtime's: settle what ran, collect letters, review, publish; pull with the own lock
+//! released; pick and publish; push; kick. Each function here is one micro-step and returns the next phase.
+
+use corelane_sched::{
+    Arrival, Change, Commit, Leftover, Letter, Next, Place, Verdict, Why, change, leftover, pull,
+    push, push_away, review, select_cpu,
+};
+
+use crate::Sabotage;
+use crate::cpu::{Intent, KickStage, Patience, Phase, Search, Task};
+use crate::ledger::{Spot, TaskId};
+use crate::machine::Machine;
+
+impl Machine {
+    /// Takes the next micro-step of `cpu`.
+    pub(crate) fn advance(&mut self, cpu: usize) {
+        let phase = core::mem::replace(&mut self.cpus[cpu].phase, Phase::Stepping);
+        let (what, next) = match phase {
+            Phase::Running => (0, Phase::Entering(Intent::Review(Why::Asked))),
+            Phase::Entering(intent) => (1, self.clear_request(cpu, intent)),
+            Phase::Settling(intent) => (2, self.settle_pass(cpu, intent)),
+            Phase::Planning(search) => (3, self.plan_pull(cpu, search)),
+            Phase::Pulling(search, plan, taken) => (4, self.commit_pull(cpu, search, plan, taken)),
+            Phase::Receiving(search, task) => (5, self.receive(cpu, search, task)),
+            Phase::Picking => (6, self.pick(cpu)),
+            Phase::PushPlanning => (7, self.plan_push(cpu)),
+            Phase::Pushing(plan) => (8, self.commit_push(cpu, plan)),
+            Phase::Finishing => (9, self.finish_pass(cpu)),
+            Phase::Polling(_) => (10, self.stop_polling(cpu)),
+            Phase::Announcing => (11, self.announce(cpu)),
+            Phase::Looking => (12, self.look_again(cpu)),
+            Phase::Waking => (13, self.awake(cpu)),
+            Phase::Asleep | Phase::Stepping => unreachable!("such a CPU cannot step"),
+        };
+        let current = self.cpus[cpu].rq.current();
+        let detail = current.map_or(u64::MAX, |task| u64::from(task.body.0));
+        self.note(cpu, what, detail);
+        self.enter(cpu, next);
+    }
+
+    fn clear_request(&mut self, cpu: usize, intent: Intent) -> Phase {
+        self.cpus[cpu].need_resched = false;
+        Phase::Settling(intent)
+    }
+
+    fn settle_pass(&mut self, cpu: usize, intent: Intent) -> Phase {
+        let mut why = None;
+        match intent {
+            Intent::Review(asked) => why = Some(asked),
+            Intent::Wait => self.settle_wait(cpu),
+            Intent::Exit => self.settle_exit(cpu),
+            Intent::Idle(Some((task, place))) => self.arrive(cpu, task, place),
+            Intent::Idle(None) => {}
+        }
+        self.collect(cpu);
+        if let Some(why) = why {
+            self.review(cpu, why);
+        }
+        let core = &mut self.cpus[cpu];
+        let change = core.rq.publish(&self.domain);
+        let is_idle = core.rq.current().is_none() && core.rq.queued() == 0;
+        if change != Change::Lowered && !is_idle {
+            return Phase::Picking;
+        }
+        core.rq.pull_begins();
+        if self.sabotage == Sabotage::NoPullAfterLowering {
+            return Phase::Picking;
+        }
+        let level = core.rq.top();
+        let tried = corelane_sched::CpuMask::empty(self.cpus.len());
+        Phase::Planning(Search { level, tried })
+    }
+
+    fn settle_wait(&mut self, cpu: usize) {
+        let task = self.take_current(cpu);
+        self.ledger.get_mut(task.body).leaves = false;
+        match task.entity().state().commit_wait() {
+            Commit::Parked => self.hand_over(task.body, Spot::Hand, Spot::Waiting),
+            Commit::Enqueue if self.sabotage == Sabotage::NoLateWake => {}
+            Commit::Enqueue => self.arrive(cpu, task, Place::Tail),
+        }
+    }
+
+    fn settle_exit(&mut self, cpu: usize) {
+        let task = self.take_current(cpu);
+        let _ = task.entity().state().finish();
+        self.hand_over(task.body, Spot::Hand, Spot::Gone);
+    }
+
+    fn take_current(&mut self, cpu: usize) -> Task {
+        let task = self.cpus[cpu]
+            .rq
+            .take_current()
+            .expect("the task that suspended is current");
+        self.hand_over(task.body, Spot::Current(cpu), Spot::Hand);
+        task
+    }
+
+    /// Handles every letter.
+    fn collect(&mut self, cpu: usize) {
+        let letters: Vec<Letter<TaskId>> = self.cpus[cpu].inbox.take().collect();
+        for letter in letters {
+            match letter {
+                Letter::Arrival(task, place) => {
+                    self.hand_over(task.body, Spot::Inbox(cpu), Spot::Hand);
+                    self.arrive(cpu, task, place);
+                }
+                Letter::Change(task) => self.apply_change(cpu, task),
+            }
+        }
+    }
+
+    fn apply_change(&mut self, cpu: usize, task: Task) {
+        match change(&mut self.cpus[cpu].rq, &self.domain, task) {
+            Next::Done => {}
+            Next::Send(task, place, to) => {
+                self.hand_over(task.body, Spot::Queued(cpu), Spot::Hand);
+                self.tally.migrations += 1;
+                self.send(cpu, task, place, to.index());
+            }
+            Next::Forward(task, to) => {
+                if self.cpus[to.index()].inbox.leave_change(&task) {
+                    self.kick_later(cpu, to.index());
+                    self.refresh(to.index());
+                }
+            }
+        }
+    }
+
+    fn review(&mut self, cpu: usize, why: Why) {
+        let rq = &self.cpus[cpu].rq;
+        let task = rq.current().expect("there is a current task").clone();
+        if task.entity().held() == 0 {
+            task.entity().attended();
+        }
+        match review(rq, &self.domain, why) {
+            Verdict::Continue => {}
+            Verdict::MakeRoom(to) => self.make_room(cpu, to),
+            Verdict::PutBack(place) => {
+                task.entity().state().requeue();
+                self.put_back(cpu, &task, place);
+            }
+            Verdict::Leave(to) => {
+                task.entity().state().requeue();
+                let task = self.take_current(cpu);
+                self.tally.migrations += 1;
+                self.send(cpu, task, Place::Preempted, to.index());
+            }
+        }
+    }
+
+    fn put_back(&mut self, cpu: usize, task: &Task, place: Place) {
+        match self.cpus[cpu].rq.put_prev(place) {
+            Arrival::Queued { .. } => {
+                self.hand_over(task.body, Spot::Current(cpu), Spot::Queued(cpu));
+            }
+            Arrival::Elsewhere(task) => {
+                self.hand_over(task.body, Spot::Current(cpu), Spot::Hand);
+                let to = select_cpu(&self.domain, task.entity()).index();
+                self.tally.migrations += 1;
+                self.send(cpu, task, place, to);
+            }
+        }
+    }
+
+    fn make_room(&mut self, cpu: usize, to: corelane_sched::CpuId) {
+        if self.sabotage == Sabotage::NoPushAway {
+            return;
+        }
+        let outcome = push_away::commit(&mut self.cpus[cpu].rq, &self.domain, to);
+        if let push_away::Outcome::Moved(task, to) = outcome {
+            task.entity().state().requeue();
+            self.hand_over(task.body, Spot::Current(cpu), Spot::Hand);
+            self.tally.migrations += 1;
+            self.tally.pushed_away += 1;
+            self.send(cpu, task, Place::Preempted, to.index());
+        }
+    }
+
+    fn plan_pull(&mut self, cpu: usize, search: Search) -> Phase {
+        let me = self.cpus[cpu].id;
+        let Some(plan) = pull::plan(&self.domain, me, search.level, &search.tried) else {
+            return Phase::Picking;
+        };
+        let mut candidates = self.cpus[plan.from.index()].rq.pullable();
+        let unchecked = candidates.next().map(|task| task.body);
+        let taken = unchecked.filter(|_| self.sabotage == Sabotage::NoRevalidation);
+        Phase::Pulling(search, plan, taken)
+    }
+
+    fn commit_pull(
+        &mut self,
+        cpu: usize,
+        mut search: Search,
+        plan: pull::Plan,
+        unchecked: Option<TaskId>,
+    ) -> Phase {
+        let (me, from) = (self.cpus[cpu].id, plan.from.index());
+        if let Some(task) = unchecked {
+            // What follows is undefined in a real queue; the ledger stops the machine before that.
+            self.hand_over(task, Spot::Queued(from), Spot::Queued(from));
+            if self.violations() > 0 {
+                return Phase::Picking;
+            }
+        }
+        let outcome = pull::commit(&mut self.cpus[from].rq, me, search.level);
+        if self.sabotage != Sabotage::NoPublishOfSource {
+            let _ = self.cpus[from].rq.publish(&self.domain);
+        }
+        match outcome {
+            pull::Outcome::Moved(task) => {
+                self.hand_over(task.body, Spot::Queued(from), Spot::Hand);
+                self.tally.pulls += 1;
+                self.tally.migrations += 1;
+                return Phase::Receiving(search, task);
+            }
+            pull::Outcome::AskToLeave => self.kick_later(cpu, from),
+            pull::Outcome::Stale => {}
+        }
+        search.tried.insert(plan.from);
+        Phase::Planning(search)
+    }
+
+    /// Queues what was pulled, then looks for more urgent work: the first answer is the best only if no
+    /// affinity stood in the way. Each search is at the level that was published before it.
+    fn receive(&mut self, cpu: usize, mut search: Search, task: Task) -> Phase {
+        self.arrive(cpu, task, Place::Keep);
+        if self.cpus[cpu].rq.current().is_some() && self.cpus[cpu].rq.must_switch() {
+            self.review(cpu, Why::Asked);
+        }
+        let rq = &mut self.cpus[cpu].rq;
+        let _ = rq.publish(&self.domain);
+        search.level = rq.top();
+        Phase::Planning(search)
+    }
+
+    fn pick(&mut self, cpu: usize) -> Phase {
+        if self.cpus[cpu].rq.current().is_none()
+            && let Some(task) = self.cpus[cpu].rq.pick_next().cloned()
+        {
+            task.entity().state().dispatch();
+            self.dispatched(cpu, task.body);
+        }
+        let _ = self.cpus[cpu].rq.publish(&self.domain);
+        Phase::PushPlanning
+    }
+
+    fn dispatched(&mut self, cpu: usize, task: TaskId) {
+        self.hand_over(task, Spot::Queued(cpu), Spot::Current(cpu));
+        let record = self.ledger.get_mut(task);
+        record.ran_on = Some(cpu);
+        if let Some(home) = record.held_on.filter(|home| *home != cpu) {
+            self.object(format!(
+                "migrate-disable: {task:?} took its guard on CPU {home} and runs on CPU {cpu}"
+            ));
+        }
+    }
+
+    fn plan_push(&mut self, cpu: usize) -> Phase {
+        if self.sabotage == Sabotage::NoPush {
+            return Phase::Finishing;
+        }
+        match push::plan(&self.cpus[cpu].rq, &self.domain) {
+            Some(plan) => Phase::Pushing(plan),
+            None => Phase::Finishing,
+        }
+    }
+
+    fn commit_push(&mut self, cpu: usize, plan: push::Plan<TaskId>) -> Phase {
+        match push::commit(&mut self.cpus[cpu].rq, &self.domain, plan) {
+            push::Outcome::Moved { task, to } => {
+                self.hand_over(task.body, Spot::Queued(cpu), Spot::Hand);
+                self.tally.pushes += 1;
+                self.tally.migrations += 1;
+                self.send(cpu, task, Place::Keep, to.index());
+                let _ = self.cpus[cpu].rq.publish(&self.domain);
+                Phase::PushPlanning
+            }
+            push::Outcome::Stale => {
+                self.cpus[cpu].need_resched = true;
+                Phase::Finishing
+            }
+        }
+    }
+
+    /// Gives the kicks of this pass, one step each; then the task runs, or the worker is idle.
+    fn finish_pass(&mut self, cpu: usize) -> Phase {
+        if let Some(to) = self.cpus[cpu].kicks.last().copied() {
+            let stage = self.cpus[cpu].kick_stage;
+            let next = self.kick(Some(cpu), to, stage);
+            self.cpus[cpu].kick_stage = next.unwrap_or(KickStage::Flag);
+            if next.is_none() {
+                self.cpus[cpu].kicks.pop();
+            }
+            return Phase::Finishing;
+        }
+        let asks = !matches!(self.sabotage, Sabotage::NoLeftover | Sabotage::NoPushAway);
+        if asks && leftover(&self.cpus[cpu].rq, &self.domain) == Leftover::LookAgain {
+            self.cpus[cpu].need_resched = true;
+        }
+        if self.cpus[cpu].rq.current().is_some() {
+            return Phase::Running;
+        }
+        self.cpus[cpu].slot.open();
+        let patience = if self.oracle.chance(50) {
+            Patience::Short
+        } else {
+            Patience::Endless
+        };
+        Phase::Polling(patience)
+    }
+}
