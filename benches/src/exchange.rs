@@ -17,6 +17,8 @@ use crate::{Random, Stamp};
 
 /// A woken that does not answer for so long never will.
 const ANSWER_MAX_NS: u64 = 500_000_000;
+const SILENT: &str = "the woken does not answer: its wake was lost, or another real-time thread holds its CPU; \
+                      end other real-time programs and try again";
 const NONE: u64 = 0;
 
 /// The wait before a wake: long enough for the woken to be asleep again, and of no fixed phase.
@@ -46,7 +48,7 @@ impl Exchange {
         let give_up_ns = clock::now_ns() + ANSWER_MAX_NS;
         // Acquire: pairs with `serve`; what the woken prepared is visible.
         while !self.ready.load(Acquire) {
-            assert!(clock::now_ns() < give_up_ns, "the woken did not start");
+            assert!(clock::now_ns() < give_up_ns, "{SILENT}");
             std::thread::sleep(Duration::from_micros(50));
         }
     }
@@ -103,7 +105,7 @@ impl Exchange {
         loop {
             match self.answered_at.load(Acquire) {
                 // Acquire: pairs with `answer`; a missed answer is read in the next turn.
-                NONE => assert!(clock::now_ns() < give_up_ns, "the woken did not answer"),
+                NONE => assert!(clock::now_ns() < give_up_ns, "{SILENT}"),
                 answered_at => return answered_at,
             }
             core::hint::spin_loop();

@@ -8,8 +8,9 @@ use corelane_os::thread::{self, Tid};
 
 use crate::{Seat, Stamp};
 
-/// The level of the runtime's workers, and of the peer that stands against them.
-const LEVEL: u8 = 20;
+/// The level of the runtime's workers, and of the peer that stands against them: above the default of
+/// other runtimes on the host, which would share the CPU in whole turns, and below interrupt threads.
+const LEVEL: u8 = 40;
 
 /// What a comparison cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

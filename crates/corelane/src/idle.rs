@@ -41,7 +41,7 @@ struct Margin {
 }
 
 const MARGIN_MIN_NS: u64 = 5_000;
-const MARGIN_MAX_NS: u64 = 150_000;
+const MARGIN_MAX_NS: u64 = 100_000;
 const MARGIN_START_NS: u64 = 60_000;
 
 impl Margin {
@@ -52,7 +52,7 @@ impl Margin {
     /// A sleep ended `late_ns` after it should have: rise at once, sink slowly.
     fn learn(&mut self, late_ns: u64) {
         let wanted = late_ns.saturating_add(late_ns / 4);
-        let next = if wanted > self.ns { wanted } else { self.ns - (self.ns - wanted) / 64 };
+        let next = if wanted > self.ns { wanted } else { self.ns - (self.ns - wanted) / 32 };
         self.ns = next.clamp(MARGIN_MIN_NS, MARGIN_MAX_NS);
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         margin.learn(80_000);
         assert_eq!(margin.ns, 100_000);
         margin.learn(0);
-        assert!((98_000..100_000).contains(&margin.ns));
+        assert!((96_000..100_000).contains(&margin.ns));
         margin.learn(u64::MAX / 8);
         assert_eq!(margin.ns, MARGIN_MAX_NS);
         (0..2_000).for_each(|_| margin.learn(0));

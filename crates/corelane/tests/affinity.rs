@@ -15,7 +15,9 @@ use kit::{Rng, breathe, every, has_two_cpus, occupy_until, only};
 /// A set of the CPUs of which `bits` has a bit.
 fn set(cpus: usize, bits: u64) -> CpuSet {
     let mut set = CpuSet::empty(cpus);
-    (0..cpus).filter(|cpu| bits >> cpu & 1 == 1).for_each(|cpu| set.insert(CpuId::new(cpu)));
+    (0..cpus)
+        .filter(|cpu| bits >> cpu & 1 == 1)
+        .for_each(|cpu| set.insert(CpuId::new(cpu)));
     set
 }
 
@@ -35,12 +37,24 @@ fn bad_sets_are_refused() {
     let cpus = runtime.cpus();
     let beyond = CpuSet::single(cpus + 1, CpuId::new(cpus));
     let spawn = |set: CpuSet| runtime.build_task().affinity(set).try_spawn(|| ());
-    assert_eq!(spawn(CpuSet::empty(cpus)).unwrap_err(), SpawnError::EmptyAffinity);
-    assert_eq!(spawn(beyond.clone()).unwrap_err(), SpawnError::ForeignCpu { cpus });
+    assert_eq!(
+        spawn(CpuSet::empty(cpus)).unwrap_err(),
+        SpawnError::EmptyAffinity
+    );
+    assert_eq!(
+        spawn(beyond.clone()).unwrap_err(),
+        SpawnError::ForeignCpu { cpus }
+    );
     let handle = runtime.spawn(prio(50), task::park);
     let task = handle.task();
-    assert_eq!(task.set_affinity(&CpuSet::empty(cpus)), Err(ChangeError::EmptyAffinity));
-    assert_eq!(task.set_affinity(&beyond), Err(ChangeError::ForeignCpu { cpus }));
+    assert_eq!(
+        task.set_affinity(&CpuSet::empty(cpus)),
+        Err(ChangeError::EmptyAffinity)
+    );
+    assert_eq!(
+        task.set_affinity(&beyond),
+        Err(ChangeError::ForeignCpu { cpus })
+    );
     task.unpark();
     handle.join().unwrap();
     wait_until("the task to end", || task.state() == TaskState::Done);
@@ -54,7 +68,10 @@ fn a_task_that_changes_itself_is_there_when_the_call_returns() {
     let handle = runtime.spawn(prio(50), move || {
         for round in 0..1000 {
             let cpu = round % cpus;
-            task::current().unwrap().set_affinity(&set(cpus, 1 << cpu)).unwrap();
+            task::current()
+                .unwrap()
+                .set_affinity(&set(cpus, 1 << cpu))
+                .unwrap();
             assert_eq!((here(), kernel_here()), (cpu, kernel[cpu]));
         }
     });
@@ -62,7 +79,10 @@ fn a_task_that_changes_itself_is_there_when_the_call_returns() {
 }
 
 fn kernel_cpus(runtime: &Runtime) -> Vec<usize> {
-    every(runtime).iter().map(|cpu| runtime.kernel_cpu(cpu)).collect()
+    every(runtime)
+        .iter()
+        .map(|cpu| runtime.kernel_cpu(cpu))
+        .collect()
 }
 
 #[test]
@@ -71,19 +91,29 @@ fn a_running_task_moves_at_its_next_safe_point_and_the_caller_waits_for_it() {
     if !has_two_cpus(&runtime) {
         return;
     }
-    let (asked, returned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (asked, returned) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let (is_asked, has_returned) = (asked.clone(), returned.clone());
-    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
-        while !is_asked.load(SeqCst) {
-            breathe();
-        }
-        for _ in 0..100 {
-            breathe(); // no safe point
-            assert!(!has_returned.load(SeqCst), "the call returned while the task was on a forbidden CPU");
-        }
-        task::checkpoint();
-        here()
-    });
+    let handle = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(only(&runtime, 0))
+        .spawn(move || {
+            while !is_asked.load(SeqCst) {
+                breathe();
+            }
+            for _ in 0..100 {
+                breathe(); // no safe point
+                assert!(
+                    !has_returned.load(SeqCst),
+                    "the call returned while the task was on a forbidden CPU"
+                );
+            }
+            task::checkpoint();
+            here()
+        });
     let task = handle.task();
     wait_until("the task to run", || task.state() == TaskState::Running);
     let to = only(&runtime, 1);
@@ -106,17 +136,38 @@ fn a_queued_task_moves_at_once() {
     }
     let over = Arc::new(AtomicBool::new(false));
     let until = over.clone();
-    let busy = runtime.build_task().priority(prio(90)).affinity(only(&runtime, 0));
+    let busy = runtime
+        .build_task()
+        .priority(prio(90))
+        .affinity(only(&runtime, 0));
     let busy = busy.spawn(move || occupy_until(|| until.load(SeqCst)));
-    wait_until("the CPU to be busy", || busy.task().state() == TaskState::Running);
+    wait_until("the CPU to be busy", || {
+        busy.task().state() == TaskState::Running
+    });
     let queued: Vec<_> = (0..4)
-        .map(|_| runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(here))
+        .map(|_| {
+            runtime
+                .build_task()
+                .priority(prio(50))
+                .affinity(only(&runtime, 0))
+                .spawn(here)
+        })
         .collect();
-    wait_until("four tasks to be queued", || runtime.snapshot().cpus[0].queued == 4);
+    wait_until("four tasks to be queued", || {
+        runtime.snapshot().cpus[0].queued == 4
+    });
     for (index, handle) in queued.into_iter().enumerate() {
-        let to = if index % 2 == 0 { only(&runtime, 1) } else { every(&runtime) };
+        let to = if index % 2 == 0 {
+            only(&runtime, 1)
+        } else {
+            every(&runtime)
+        };
         handle.task().set_affinity(&to).unwrap();
-        assert_eq!(handle.join().unwrap(), 1, "it runs although its old CPU is busy");
+        assert_eq!(
+            handle.join().unwrap(),
+            1,
+            "it runs although its old CPU is busy"
+        );
     }
     over.store(true, SeqCst);
     busy.join().unwrap();
@@ -130,17 +181,29 @@ fn a_waiting_task_wakes_where_it_may_run() {
     }
     for round in 0..200 {
         let (from, to) = (round % 2, 1 - round % 2);
-        let build = runtime.build_task().priority(prio(50)).affinity(only(&runtime, from));
+        let build = runtime
+            .build_task()
+            .priority(prio(50))
+            .affinity(only(&runtime, from));
         let handle = build.spawn(move || {
-            if round % 4 < 2 { task::park() } else { task::sleep(Duration::from_millis(2)) }
+            if round % 4 < 2 {
+                task::park()
+            } else {
+                task::sleep(Duration::from_millis(2))
+            }
             here()
         });
-        wait_until("the task to wait", || handle.task().state() != TaskState::Runnable);
+        wait_until("the task to wait", || {
+            handle.task().state() != TaskState::Runnable
+        });
         let changed = handle.task().set_affinity(&only(&runtime, to));
         handle.task().unpark();
         let at = handle.join().unwrap();
         // One that slept may have ended before.
-        assert!(at == to || changed == Err(ChangeError::Done), "round {round}: on CPU {at}");
+        assert!(
+            at == to || changed == Err(ChangeError::Done),
+            "round {round}: on CPU {at}"
+        );
     }
 }
 
@@ -163,7 +226,11 @@ struct Watched {
 impl Watched {
     fn new(all: u64) -> Watched {
         Watched {
-            window: Mutex::new(Window { now: all, next: None, seen: all }),
+            window: Mutex::new(Window {
+                now: all,
+                next: None,
+                seen: all,
+            }),
             turn: Mutex::default(),
             task: Mutex::default(),
             looks: AtomicU64::new(0),
@@ -172,14 +239,21 @@ impl Watched {
 
     /// Called by an ordinary thread, or by another task.
     fn change(&self, cpus: usize, bits: u64) {
-        let Ok(_turn) = self.turn.try_lock() else { return };
-        let Some(task) = self.task.lock().unwrap().clone() else { return };
+        let Ok(_turn) = self.turn.try_lock() else {
+            return;
+        };
+        let Some(task) = self.task.lock().unwrap().clone() else {
+            return;
+        };
         {
             let mut window = self.window.lock().unwrap();
             (window.next, window.seen) = (Some(bits), window.seen | bits);
         }
         let changed = task.set_affinity(&set(cpus, bits));
-        assert!(matches!(changed, Ok(()) | Err(ChangeError::Done)), "{changed:?}");
+        assert!(
+            matches!(changed, Ok(()) | Err(ChangeError::Done)),
+            "{changed:?}"
+        );
         let mut window = self.window.lock().unwrap();
         (window.now, window.next) = (bits, None);
     }
@@ -189,10 +263,17 @@ impl Watched {
     fn look(&self) {
         let mut window = self.window.lock().unwrap();
         let here = here();
-        assert!(window.seen >> here & 1 == 1, "on CPU {here}, allowed since the last look: {:b}", window.seen);
+        assert!(
+            window.seen >> here & 1 == 1,
+            "on CPU {here}, allowed since the last look: {:b}",
+            window.seen
+        );
         window.seen = window.now | window.next.unwrap_or(0);
         let may = window.seen;
-        assert!(may >> here & 1 == 1, "on CPU {here} after the change to {may:b} has returned");
+        assert!(
+            may >> here & 1 == 1,
+            "on CPU {here} after the change to {may:b} has returned"
+        );
         self.looks.fetch_add(1, Relaxed);
     }
 }
@@ -253,9 +334,18 @@ fn a_storm_from_threads_never_finds_a_task_on_a_forbidden_cpu() {
         }
     });
     over.store(true, SeqCst);
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
-    let looks: u64 = watched.iter().map(|watched| watched.looks.load(Relaxed)).sum();
-    println!("{} changes, {looks} looks, {:?}", changes.load(Relaxed), runtime.stats());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    let looks: u64 = watched
+        .iter()
+        .map(|watched| watched.looks.load(Relaxed))
+        .sum();
+    println!(
+        "{} changes, {looks} looks, {:?}",
+        changes.load(Relaxed),
+        runtime.stats()
+    );
     assert_eq!(changes.load(Relaxed), 10_000);
 }
 
@@ -291,9 +381,13 @@ fn a_storm_from_tasks_and_threads_on_priority_and_affinity() {
         changes.fetch_add(2, Relaxed);
     }
     // Nobody is left behind on a single CPU that another task keeps busy: all may go anywhere.
-    watched.iter().for_each(|watched| watched.change(cpus, (1 << cpus) - 1));
+    watched
+        .iter()
+        .for_each(|watched| watched.change(cpus, (1 << cpus) - 1));
     over.store(true, SeqCst);
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
     println!("{} changes, {:?}", changes.load(Relaxed), runtime.stats());
 }
 
@@ -309,7 +403,8 @@ fn changes_of_one_task_from_everywhere_end_with_the_last() {
         while step.load(SeqCst) < 2 {
             wait_somehow(&mut rng);
             if step.load(SeqCst) == 0 {
-                own.set_affinity(&set(cpus, 1 + rng.below((1 << cpus) - 1) as u64)).unwrap();
+                own.set_affinity(&set(cpus, 1 + rng.below((1 << cpus) - 1) as u64))
+                    .unwrap();
             }
             assert_eq!(kernel_here(), kernel[here()]);
             seen.store(here(), SeqCst);
@@ -322,7 +417,8 @@ fn changes_of_one_task_from_everywhere_end_with_the_last() {
             scope.spawn(move || {
                 let mut rng = Rng::new(thread);
                 for _ in 0..2_000 {
-                    task.set_affinity(&set(cpus, 1 + rng.below((1 << cpus) - 1) as u64)).unwrap();
+                    task.set_affinity(&set(cpus, 1 + rng.below((1 << cpus) - 1) as u64))
+                        .unwrap();
                 }
             });
         }

@@ -21,19 +21,30 @@ fn assert_home(guard: &MigrateGuard, kernel: &[usize]) {
     assert_eq!(task::current().unwrap().cpu(), guard.cpu());
     // SAFETY: the call takes no pointer.
     let here = unsafe { libc::sched_getcpu() };
-    assert_eq!(here as usize, kernel[guard.cpu().index()], "the kernel's CPU of slot {}", guard.cpu().index());
+    assert_eq!(
+        here as usize,
+        kernel[guard.cpu().index()],
+        "the kernel's CPU of slot {}",
+        guard.cpu().index()
+    );
 }
 
 /// The kernel's CPU of each slot.
 fn kernel_cpus(runtime: &Exclusive) -> Vec<usize> {
-    every(runtime).iter().map(|cpu| runtime.kernel_cpu(cpu)).collect()
+    every(runtime)
+        .iter()
+        .map(|cpu| runtime.kernel_cpu(cpu))
+        .collect()
 }
 
 #[test]
 fn a_held_task_never_moves_while_others_churn() {
     const TASKS: usize = 8;
     let runtime = runtime();
-    let (kernel, peers) = (kernel_cpus(&runtime), Arc::new(Mutex::new(Vec::<Task>::new())));
+    let (kernel, peers) = (
+        kernel_cpus(&runtime),
+        Arc::new(Mutex::new(Vec::<Task>::new())),
+    );
     let moves = Arc::new(AtomicU64::new(0));
     let live = |me: usize| {
         let (kernel, peers, moves) = (kernel.clone(), peers.clone(), moves.clone());
@@ -41,7 +52,10 @@ fn a_held_task_never_moves_while_others_churn() {
             let (mut rng, mut last) = (Rng::new(me as u64), None);
             for _ in 0..400 {
                 let guard = migrate_disable();
-                moves.fetch_add(u64::from(last.is_some_and(|last| last != guard.cpu())), Relaxed);
+                moves.fetch_add(
+                    u64::from(last.is_some_and(|last| last != guard.cpu())),
+                    Relaxed,
+                );
                 last = Some(guard.cpu());
                 for _ in 0..4 {
                     let inner = (rng.below(2) == 0).then(migrate_disable);
@@ -55,8 +69,9 @@ fn a_held_task_never_moves_while_others_churn() {
             }
         }
     };
-    let handles: Vec<_> =
-        (0..TASKS).map(|me| runtime.spawn(prio(10 + 10 * me as u8), live(me))).collect();
+    let handles: Vec<_> = (0..TASKS)
+        .map(|me| runtime.spawn(prio(10 + 10 * me as u8), live(me)))
+        .collect();
     *peers.lock().unwrap() = handles.iter().map(|handle| handle.task()).collect();
     let mut rng = Rng::new(77);
     while !handles.iter().all(|handle| handle.is_finished()) {
@@ -65,9 +80,18 @@ fn a_held_task_never_moves_while_others_churn() {
         handles[rng.below(TASKS)].task().unpark();
         std::thread::sleep(Duration::from_micros(20));
     }
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
-    println!("{} moves between guards, {:?}", moves.load(Relaxed), runtime.stats());
-    assert!(runtime.cpus() == 1 || moves.load(Relaxed) > 0, "nothing would have moved anyway");
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    println!(
+        "{} moves between guards, {:?}",
+        moves.load(Relaxed),
+        runtime.stats()
+    );
+    assert!(
+        runtime.cpus() == 1 || moves.load(Relaxed) > 0,
+        "nothing would have moved anyway"
+    );
 }
 
 /// Yields, sleeps, parks, wakes others, or runs on.
@@ -112,7 +136,9 @@ fn inner_guards_do_not_unpin() {
         assert_eq!(task::current().unwrap().cpu(), outer.cpu());
         drop(outer);
     });
-    wait_until("the nested task to be one deep", || stage.steps.load(SeqCst) == 1);
+    wait_until("the nested task to be one deep", || {
+        stage.steps.load(SeqCst) == 1
+    });
     stage.steps.store(2, SeqCst);
     nested.join().unwrap();
     stage.end(vec![high]);
@@ -126,7 +152,9 @@ fn a_forgotten_guard_is_counted_and_released_when_the_task_ends() {
         std::mem::forget(migrate_disable());
     });
     leaky.join().unwrap();
-    wait_until("the leak to be counted", || runtime.stats().leaked_guards == 2);
+    wait_until("the leak to be counted", || {
+        runtime.stats().leaked_guards == 2
+    });
     // The same fiber serves the next task, which holds nothing.
     let cpus = every(&runtime);
     let next = runtime.spawn(prio(50), move || {
@@ -149,7 +177,9 @@ fn a_guard_kept_in_a_thread_local_after_its_task_is_harmless() {
     let runtime = common::builder().fibers(1).build().unwrap();
     let keep = runtime.spawn(prio(50), || KEPT.set(Some(migrate_disable())));
     keep.join().unwrap();
-    wait_until("the guard to be released", || runtime.stats().leaked_guards == 1);
+    wait_until("the guard to be released", || {
+        runtime.stats().leaked_guards == 1
+    });
     let next = runtime.spawn(prio(50), || {
         let own = migrate_disable();
         let old = KEPT.take();
@@ -185,8 +215,13 @@ fn a_per_cpu_value_is_reached_through_a_guard() {
         })
     };
     let handles: Vec<_> = (0..4).map(count).collect();
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
-    assert_eq!(hits.iter().map(|(_, hits)| hits.load(Relaxed)).sum::<u64>(), 4000);
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    assert_eq!(
+        hits.iter().map(|(_, hits)| hits.load(Relaxed)).sum::<u64>(),
+        4000
+    );
 }
 
 #[test]
@@ -202,7 +237,11 @@ fn a_task_that_excludes_the_cpu_it_is_held_to_is_told() {
         let mut others = CpuSet::full(cpus);
         others.remove(guard.cpu());
         assert_eq!(own.set_affinity(&others), Err(ChangeError::Held));
-        assert_eq!(own.affinity(), CpuSet::full(cpus), "a refused change changes nothing");
+        assert_eq!(
+            own.affinity(),
+            CpuSet::full(cpus),
+            "a refused change changes nothing"
+        );
         assert_eq!(own.set_affinity(&CpuSet::single(cpus, guard.cpu())), Ok(()));
         drop(guard);
         own.set_affinity(&others).unwrap();
@@ -234,18 +273,24 @@ fn a_change_of_affinity_waits_for_the_guard_of_a_running_task() {
     }
     let steps = Arc::new(AtomicUsize::new(0));
     let step = steps.clone();
-    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
-        let guard = migrate_disable();
-        step.store(1, SeqCst);
-        occupy_until(|| step.load(SeqCst) >= 2);
-        assert_eq!(task::current().unwrap().cpu().index(), 0);
-        drop(guard); // a safe point: somebody waits for it
-        assert_eq!(task::current().unwrap().cpu().index(), 1);
-    });
+    let handle = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(only(&runtime, 0))
+        .spawn(move || {
+            let guard = migrate_disable();
+            step.store(1, SeqCst);
+            occupy_until(|| step.load(SeqCst) >= 2);
+            assert_eq!(task::current().unwrap().cpu().index(), 0);
+            drop(guard); // a safe point: somebody waits for it
+            assert_eq!(task::current().unwrap().cpu().index(), 1);
+        });
     wait_until("the guard to be held", || steps.load(SeqCst) == 1);
     std::thread::scope(|scope| {
         let returned = change_meanwhile(scope, handle.task(), only(&runtime, 1));
-        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        wait_until("the change to be asked for", || {
+            handle.task().affinity() == only(&runtime, 1)
+        });
         std::thread::sleep(Duration::from_millis(2));
         assert!(!returned.load(SeqCst), "the guard is held");
         steps.store(2, SeqCst);
@@ -262,21 +307,29 @@ fn a_change_of_affinity_waits_for_the_guard_of_a_parked_task() {
     }
     let steps = Arc::new(AtomicUsize::new(0));
     let step = steps.clone();
-    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
-        let guard = migrate_disable();
-        task::park();
-        assert_eq!(task::current().unwrap().cpu().index(), 0);
-        step.store(1, SeqCst);
-        while step.load(SeqCst) < 2 {
-            breathe(); // no safe point
-        }
-        drop(guard);
-        assert_eq!(task::current().unwrap().cpu().index(), 1);
+    let handle = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(only(&runtime, 0))
+        .spawn(move || {
+            let guard = migrate_disable();
+            task::park();
+            assert_eq!(task::current().unwrap().cpu().index(), 0);
+            step.store(1, SeqCst);
+            while step.load(SeqCst) < 2 {
+                breathe(); // no safe point
+            }
+            drop(guard);
+            assert_eq!(task::current().unwrap().cpu().index(), 1);
+        });
+    wait_until("the task to park", || {
+        handle.task().state() == TaskState::Waiting
     });
-    wait_until("the task to park", || handle.task().state() == TaskState::Waiting);
     std::thread::scope(|scope| {
         let returned = change_meanwhile(scope, handle.task(), only(&runtime, 1));
-        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        wait_until("the change to be asked for", || {
+            handle.task().affinity() == only(&runtime, 1)
+        });
         std::thread::sleep(Duration::from_millis(2));
         handle.task().unpark();
         wait_until("the task to run", || steps.load(SeqCst) == 1);
@@ -295,16 +348,24 @@ fn the_last_of_several_changes_wins_while_a_guard_is_held() {
     }
     let over = Arc::new(AtomicBool::new(false));
     let until = over.clone();
-    let handle = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0)).spawn(move || {
-        let guard = migrate_disable();
-        occupy_until(|| until.load(SeqCst));
-        drop(guard);
-        task::current().unwrap().cpu().index()
+    let handle = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(only(&runtime, 0))
+        .spawn(move || {
+            let guard = migrate_disable();
+            occupy_until(|| until.load(SeqCst));
+            drop(guard);
+            task::current().unwrap().cpu().index()
+        });
+    wait_until("the task to run", || {
+        handle.task().state() == TaskState::Running
     });
-    wait_until("the task to run", || handle.task().state() == TaskState::Running);
     std::thread::scope(|scope| {
         let first = change_meanwhile(scope, handle.task(), only(&runtime, 1));
-        wait_until("the change to be asked for", || handle.task().affinity() == only(&runtime, 1));
+        wait_until("the change to be asked for", || {
+            handle.task().affinity() == only(&runtime, 1)
+        });
         // Allows its CPU again: nobody waits any more.
         handle.task().set_affinity(&every(&runtime)).unwrap();
         wait_until("the first change to return too", || first.load(SeqCst));
@@ -326,7 +387,8 @@ fn a_held_task_that_changes_itself_does_not_wait_for_itself() {
         while !until.load(SeqCst) {
             let guard = migrate_disable();
             for _ in 0..20 {
-                own.set_affinity(&CpuSet::single(cpus, guard.cpu())).unwrap();
+                own.set_affinity(&CpuSet::single(cpus, guard.cpu()))
+                    .unwrap();
                 breathe();
             }
             drop(guard);
@@ -335,7 +397,10 @@ fn a_held_task_that_changes_itself_does_not_wait_for_itself() {
     });
     // Changes from outside fall into the middle of its own calls and exclude its CPU.
     for round in 0..400 {
-        handle.task().set_affinity(&only(&runtime, round % 2)).unwrap();
+        handle
+            .task()
+            .set_affinity(&only(&runtime, round % 2))
+            .unwrap();
     }
     over.store(true, SeqCst);
     handle.join().unwrap();
@@ -376,7 +441,9 @@ impl Actor {
     /// Lets it make some safe points, so that a request would have been served.
     fn await_looks(&self) {
         let seen = self.looks.load(SeqCst);
-        wait_until("a task to make safe points", || self.looks.load(SeqCst) > seen + 20);
+        wait_until("a task to make safe points", || {
+            self.looks.load(SeqCst) > seen + 20
+        });
     }
 
     fn leave(self) {
@@ -388,15 +455,33 @@ impl Actor {
 
 impl<'a> Stage<'a> {
     fn new(runtime: &'a Exclusive) -> Stage<'a> {
-        Stage { runtime, steps: Arc::new(AtomicUsize::new(0)) }
+        Stage {
+            runtime,
+            steps: Arc::new(AtomicUsize::new(0)),
+        }
     }
 
     fn act(&self, value: u8, cpu: usize, holds: bool) -> Actor {
-        let (leave, release) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(!holds)));
-        let (landed, looks) = (Arc::new(AtomicUsize::new(NOWHERE)), Arc::new(AtomicU64::new(0)));
-        let (l, r, at, n) = (leave.clone(), release.clone(), landed.clone(), looks.clone());
+        let (leave, release) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(!holds)),
+        );
+        let (landed, looks) = (
+            Arc::new(AtomicUsize::new(NOWHERE)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (l, r, at, n) = (
+            leave.clone(),
+            release.clone(),
+            landed.clone(),
+            looks.clone(),
+        );
         let kernel = kernel_cpus(self.runtime);
-        let build = self.runtime.build_task().priority(prio(value)).affinity(only(self.runtime, cpu));
+        let build = self
+            .runtime
+            .build_task()
+            .priority(prio(value))
+            .affinity(only(self.runtime, cpu));
         let handle = build.spawn(move || {
             let guard = holds.then(migrate_disable);
             occupy_until(|| {
@@ -411,7 +496,13 @@ impl<'a> Stage<'a> {
                 l.load(SeqCst)
             });
         });
-        let actor = Actor { handle, leave, release, landed, looks };
+        let actor = Actor {
+            handle,
+            leave,
+            release,
+            landed,
+            looks,
+        };
         wait_until("an actor to enter", || actor.looks.load(SeqCst) > 0);
         actor
     }
@@ -436,6 +527,21 @@ impl<'a> Stage<'a> {
         actor
     }
 
+    /// Waits until a CPU has published that it has nothing to run.
+    fn await_idle(&self, cpu: usize) {
+        wait_until("a CPU to be idle", || {
+            self.runtime.snapshot().cpus[cpu].level == 0
+        });
+    }
+
+    /// Waits until the first CPUs have published these priorities.
+    fn await_levels(&self, prios: [u8; 2]) {
+        let level = |cpu: usize| self.runtime.snapshot().cpus[cpu].level;
+        wait_until("two CPUs to be at rest", || {
+            (0..2).all(|cpu| level(cpu) == prios[cpu] + 2)
+        });
+    }
+
     fn end(&self, actors: Vec<Actor>) {
         actors.iter().for_each(|actor| {
             actor.release.store(true, SeqCst);
@@ -447,7 +553,9 @@ impl<'a> Stage<'a> {
 
 /// A runtime with an event ring, if there are two CPUs.
 fn two_cpus() -> Option<Exclusive> {
-    let builder = common::builder().events(1 << 14).map(|b| b.cpus(corelane::Cpus::All));
+    let builder = common::builder()
+        .events(1 << 14)
+        .map(|b| b.cpus(corelane::Cpus::All));
     let runtime = builder.build().unwrap();
     has_two_cpus(&runtime).then_some(runtime)
 }
@@ -468,7 +576,12 @@ fn a_task_stuck_under_a_higher_one_makes_the_higher_one_move() {
     replay.follow(&runtime);
     assert_eq!(replay.running_on(0), Some(stuck.task().id()));
     assert_eq!(replay.running_on(1), Some(high.task().id()));
-    assert!(replay.migrations.iter().all(|(task, _)| *task != stuck.task().id()));
+    assert!(
+        replay
+            .migrations
+            .iter()
+            .all(|(task, _)| *task != stuck.task().id())
+    );
     stage.end(vec![stuck, high]);
 }
 
@@ -497,12 +610,18 @@ fn a_higher_task_that_is_held_too_leaves_when_it_drops_its_guard() {
     let high = stage.enter_held(80, 0);
     high.await_on(0);
     other.leave();
-    wait_until("the other CPU to be idle", || runtime.snapshot().cpus[1].running.is_none());
+    stage.await_idle(1);
     high.await_looks();
     assert!(high.runs_on(0) && stuck.task().state() == TaskState::Runnable);
     high.release.store(true, SeqCst);
-    wait_until("the guard to be dropped", || high.landed.load(SeqCst) != NOWHERE);
-    assert_eq!(high.landed.load(SeqCst), 1, "it leaves at once, not at a later safe point");
+    wait_until("the guard to be dropped", || {
+        high.landed.load(SeqCst) != NOWHERE
+    });
+    assert_eq!(
+        high.landed.load(SeqCst),
+        1,
+        "it leaves at once, not at a later safe point"
+    );
     stuck.await_on(0);
     stage.end(vec![stuck, high]);
 }
@@ -512,9 +631,15 @@ fn a_higher_task_that_is_held_too_leaves_when_it_drops_its_guard() {
 fn a_held_task_that_wakes_over_a_held_one_leaves_when_it_drops_its_guard() {
     let Some(runtime) = two_cpus() else { return };
     let stage = Stage::new(&runtime);
-    let (landed, release) = (Arc::new(AtomicUsize::new(NOWHERE)), Arc::new(AtomicBool::new(false)));
+    let (landed, release) = (
+        Arc::new(AtomicUsize::new(NOWHERE)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let (at, may_drop) = (landed.clone(), release.clone());
-    let build = runtime.build_task().priority(prio(80)).affinity(only(&runtime, 0));
+    let build = runtime
+        .build_task()
+        .priority(prio(80))
+        .affinity(only(&runtime, 0));
     let high = build.spawn(move || {
         let guard = migrate_disable();
         task::park();
@@ -524,11 +649,15 @@ fn a_held_task_that_wakes_over_a_held_one_leaves_when_it_drops_its_guard() {
         drop(guard);
         at.store(task::current().unwrap().cpu().index(), SeqCst);
     });
-    wait_until("the higher task to park", || high.task().state() == TaskState::Waiting);
+    wait_until("the higher task to park", || {
+        high.task().state() == TaskState::Waiting
+    });
     high.task().set_affinity(&every(&runtime)).unwrap();
     let stuck = stage.enter_held(50, 0);
     high.task().unpark();
-    wait_until("the lower task to be stuck", || stuck.task().state() == TaskState::Runnable);
+    wait_until("the lower task to be stuck", || {
+        stuck.task().state() == TaskState::Runnable
+    });
     release.store(true, SeqCst);
     high.join().unwrap();
     assert_eq!(landed.load(SeqCst), 1);
@@ -539,7 +668,10 @@ fn a_held_task_that_wakes_over_a_held_one_leaves_when_it_drops_its_guard() {
 #[test]
 fn a_task_that_wakes_a_held_one_below_it_makes_room() {
     let Some(runtime) = two_cpus() else { return };
-    let build = runtime.build_task().priority(prio(50)).affinity(only(&runtime, 0));
+    let build = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(only(&runtime, 0));
     let woken = Arc::new(AtomicUsize::new(0));
     let seen = woken.clone();
     let low = build.spawn(move || {
@@ -547,16 +679,22 @@ fn a_task_that_wakes_a_held_one_below_it_makes_room() {
         task::park();
         seen.store(1 + guard.cpu().index(), SeqCst);
     });
-    wait_until("the lower task to park", || low.task().state() == TaskState::Waiting);
+    wait_until("the lower task to park", || {
+        low.task().state() == TaskState::Waiting
+    });
     let (task, cpus) = (low.task(), every(&runtime));
     low.task().set_affinity(&cpus).unwrap();
-    let high = runtime.build_task().priority(prio(80)).affinity(only(&runtime, 0)).spawn(move || {
-        task::current().unwrap().set_affinity(&cpus).unwrap();
-        assert_eq!(task::current().unwrap().cpu().index(), 0);
-        task.unpark();
-        occupy_until(|| woken.load(SeqCst) == 1);
-        task::current().unwrap().cpu().index()
-    });
+    let high = runtime
+        .build_task()
+        .priority(prio(80))
+        .affinity(only(&runtime, 0))
+        .spawn(move || {
+            task::current().unwrap().set_affinity(&cpus).unwrap();
+            assert_eq!(task::current().unwrap().cpu().index(), 0);
+            task.unpark();
+            occupy_until(|| woken.load(SeqCst) == 1);
+            task::current().unwrap().cpu().index()
+        });
     assert_eq!(high.join().unwrap(), 1);
     low.join().unwrap();
 }
@@ -568,13 +706,18 @@ fn a_pile_of_held_tasks_is_drained_one_by_one() {
     let stage = Stage::new(&runtime);
     let other = stage.occupy(99, 1);
     let mut pile: Vec<Actor> = (1..=5).map(|k| stage.enter_held(10 * k, 0)).collect();
-    wait_until("the pile to stand", || runtime.snapshot().cpus[0].queued == 4);
+    wait_until("the pile to stand", || {
+        runtime.snapshot().cpus[0].queued == 4
+    });
     other.leave();
     while pile.len() > 1 {
         let (top, below) = (pile.pop().unwrap(), pile.last().unwrap());
         top.await_on(0);
+        stage.await_idle(1);
         top.release.store(true, SeqCst);
-        wait_until("the guard to be dropped", || top.landed.load(SeqCst) != NOWHERE);
+        wait_until("the guard to be dropped", || {
+            top.landed.load(SeqCst) != NOWHERE
+        });
         assert_eq!(top.landed.load(SeqCst), 1, "the other CPU is idle");
         below.await_on(0);
         assert!(top.runs_on(1));
@@ -638,6 +781,7 @@ fn a_wake_goes_beside_a_held_task_rather_than_on_top_of_it() {
     let low = stage.occupy(20, 1);
     let held = stage.enter_held(50, 0);
     for _ in 0..50 {
+        stage.await_levels([50, 20]);
         let free = runtime.spawn(prio(80), || task::current().unwrap().cpu().index());
         assert_eq!(free.join().unwrap(), 1);
     }

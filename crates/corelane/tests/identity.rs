@@ -40,10 +40,9 @@ fn hop(cpus: usize) -> (u32, u32) {
 
 const TASKS: usize = 64;
 const SWITCHES: usize = 1_000_000;
-/// The tasks pause together after each round, so that the host gets its CPUs back.
-const ROUNDS: usize = 10;
-/// More than needed, because a yield is no switch when the equals are on other CPUs or have paused.
-const SWITCHES_PER_ROUND: usize = SWITCHES / TASKS / ROUNDS * 13 / 10;
+/// The tasks pause together after each round, so that the host gets its CPUs back. There are as many
+/// rounds as it takes: a yield is no switch while the equals are on other CPUs or pause.
+const YIELDS_PER_ROUND: usize = SWITCHES / TASKS / 10;
 
 thread_local! {
     static MINE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
@@ -53,6 +52,7 @@ thread_local! {
 /// What the 64 tasks share.
 struct Shared {
     cpus: usize,
+    enough: AtomicBool,
     contended: Mutex<usize>,
     entered: AtomicUsize,
     refused: AtomicUsize,
@@ -62,7 +62,7 @@ struct Shared {
 /// under a shared one, allocating and hopping in between. Returns the kernel CPUs it saw.
 fn round(number: usize, shared: &Shared, own: &Mutex<usize>) -> BTreeSet<u32> {
     let mut seen = BTreeSet::new();
-    for step in 0..SWITCHES_PER_ROUND {
+    for step in 0..YIELDS_PER_ROUND {
         MINE.with(|mine| {
             let before = COUNT.get();
             let held = own.lock().unwrap();
@@ -90,7 +90,11 @@ fn share(shared: &Shared) {
     match shared.contended.try_lock() {
         Ok(mut count) => {
             *count += 1;
-            assert_eq!(shared.entered.fetch_add(1, SeqCst), 0, "two tasks hold one lock");
+            assert_eq!(
+                shared.entered.fetch_add(1, SeqCst),
+                0,
+                "two tasks hold one lock"
+            );
             task::yield_now();
             assert_eq!(shared.entered.fetch_sub(1, SeqCst), 1);
         }
@@ -104,12 +108,17 @@ fn traveller(number: usize, shared: Arc<Shared>) -> (ThreadId, BTreeSet<u32>) {
     MINE.with(|mine| *mine.borrow_mut() = vec![number; 3]);
     COUNT.set(0);
     let mut seen = BTreeSet::new();
-    for _ in 0..ROUNDS {
+    let mut rounds = 0;
+    loop {
         task::park();
+        if shared.enough.load(SeqCst) {
+            break;
+        }
         seen.append(&mut round(number, &shared, &own));
+        rounds += 1;
         assert_eq!(std::thread::current().id(), id);
     }
-    assert_eq!(COUNT.get(), ROUNDS * SWITCHES_PER_ROUND);
+    assert_eq!(COUNT.get(), rounds * YIELDS_PER_ROUND);
     (id, seen)
 }
 
@@ -118,28 +127,47 @@ fn sixty_four_tasks_keep_their_identities_over_a_million_switches() {
     let runtime = common::builder().fibers(TASKS).build().unwrap();
     let (contended, cpus) = (Mutex::new(0), runtime.cpus());
     let (entered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let shared = Arc::new(Shared { cpus, contended, entered, refused });
+    let shared = Arc::new(Shared {
+        cpus,
+        enough: AtomicBool::new(false),
+        contended,
+        entered,
+        refused,
+    });
     let spawn = |number| {
         let shared = shared.clone();
         runtime.spawn(prio(50), move || traveller(number, shared))
     };
     let handles: Vec<_> = (0..TASKS).map(spawn).collect();
     let before = runtime.stats().switches;
-    for _ in 0..ROUNDS {
+    while !shared.enough.load(SeqCst) {
         wait_until("every traveller to pause", || {
-            handles.iter().all(|handle| handle.task().state() == TaskState::Waiting)
+            handles
+                .iter()
+                .all(|handle| handle.task().state() == TaskState::Waiting)
         });
         std::thread::sleep(Duration::from_millis(5));
+        let switches = runtime.stats().switches - before;
+        shared.enough.store(switches >= SWITCHES as u64, SeqCst);
         // From above, so that they start together.
         let tasks: Vec<_> = handles.iter().map(JoinHandle::task).collect();
-        runtime.spawn(prio(99), move || tasks.iter().for_each(|task| task.unpark())).join().unwrap();
+        runtime
+            .spawn(prio(99), move || {
+                tasks.iter().for_each(|task| task.unpark())
+            })
+            .join()
+            .unwrap();
     }
-    let results: Vec<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
-    let switches = runtime.stats().switches - before;
-    assert!(switches >= SWITCHES as u64, "only {switches} switches");
+    let results: Vec<_> = handles
+        .into_iter()
+        .map(|handle| handle.join().unwrap())
+        .collect();
     let ids: BTreeSet<_> = results.iter().map(|(id, _)| format!("{id:?}")).collect();
     assert_eq!(ids.len(), TASKS, "two tasks shared a thread identity");
-    assert!(results.iter().all(|(_, seen)| seen.len() > 1 || cpus == 1), "a task never moved");
+    assert!(
+        results.iter().all(|(_, seen)| seen.len() > 1 || cpus == 1),
+        "a task never moved"
+    );
     let everywhere: BTreeSet<_> = results.iter().flat_map(|(_, seen)| seen.iter()).collect();
     assert_eq!(everywhere.len(), cpus, "a worker carried nobody");
     assert!(*shared.contended.lock().unwrap() > 0);
@@ -175,7 +203,10 @@ fn a_task_suspended_in_mid_unwind_continues_on_another_carrier_and_still_knows_t
         runtime.spawn(prio(1 + (number % 3) as u8), move || {
             for round in 0..10 {
                 assert!(!std::thread::panicking());
-                let guard = SuspendsInDrop { cpus, moved: moved.clone() };
+                let guard = SuspendsInDrop {
+                    cpus,
+                    moved: moved.clone(),
+                };
                 let payload = catch_unwind(AssertUnwindSafe(|| {
                     let _guard = guard;
                     std::panic::resume_unwind(Box::new((number, round)));
@@ -197,7 +228,9 @@ fn a_task_suspended_in_mid_unwind_continues_on_another_carrier_and_still_knows_t
         })
     };
     let handles: Vec<_> = (0..24).map(unwinds).collect();
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
     end.store(true, SeqCst);
     calm.join().unwrap();
     let expected = if cpus > 1 { 240 } else { 0 };
@@ -220,7 +253,10 @@ fn a_real_panic_reaches_its_joiner_while_others_unwind() {
     let handles: Vec<JoinHandle<()>> = (0..12).map(spawn).collect();
     for (number, handle) in handles.into_iter().enumerate() {
         let error = handle.join().unwrap_err();
-        assert_eq!(error.panic_message(), Some(format!("number {number}").as_str()));
+        assert_eq!(
+            error.panic_message(),
+            Some(format!("number {number}").as_str())
+        );
     }
     std::panic::set_hook(hook);
 }
@@ -229,7 +265,10 @@ fn a_real_panic_reaches_its_joiner_while_others_unwind() {
 fn the_lock_of_standard_output_stays_with_the_task_that_took_it() {
     let runtime = runtime();
     let cpus = runtime.cpus();
-    let (printed, holds) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (printed, holds) = (
+        Arc::new(AtomicU32::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let (seen, held) = (printed.clone(), holds.clone());
     let holder = runtime.spawn(prio(50), move || {
         let mut lock = std::io::stdout().lock();
@@ -371,7 +410,9 @@ fn floating_point_control_words_neither_leak_nor_get_lost() {
         _ => runtime.spawn(prio(50), plain),
     };
     let handles: Vec<_> = (0..8).map(spawn).collect();
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
 }
 
 #[test]
@@ -379,7 +420,10 @@ fn a_task_does_not_inherit_the_control_words_of_the_one_before_it_on_its_fiber()
     let runtime = common::builder().fibers(1).build().unwrap();
     let fresh = runtime.spawn(prio(50), || (mxcsr(), x87())).join().unwrap();
     for _ in 0..20 {
-        runtime.spawn(prio(50), change_float_controls).join().unwrap();
+        runtime
+            .spawn(prio(50), change_float_controls)
+            .join()
+            .unwrap();
         let found = runtime.spawn(prio(50), || (mxcsr(), x87(), halve_the_smallest() != 0.0));
         assert_eq!(found.join().unwrap(), (fresh.0, fresh.1, true));
     }
@@ -393,7 +437,9 @@ fn a_task_is_named_as_one_thread_wherever_it_runs() {
         let describe = || {
             let thread = std::thread::current();
             // SAFETY: takes nothing.
-            (thread.id(), thread.name().map(str::to_owned), unsafe { libc::pthread_self() })
+            (thread.id(), thread.name().map(str::to_owned), unsafe {
+                libc::pthread_self()
+            })
         };
         let born = describe();
         for _ in 0..100 {
@@ -403,5 +449,10 @@ fn a_task_is_named_as_one_thread_wherever_it_runs() {
         }
         born.1
     });
-    assert!(handle.join().unwrap().is_some_and(|name| name.starts_with("corelane-f")));
+    assert!(
+        handle
+            .join()
+            .unwrap()
+            .is_some_and(|name| name.starts_with("corelane-f"))
+    );
 }

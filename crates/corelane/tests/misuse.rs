@@ -17,15 +17,21 @@ use corelane::{
 fn says(error: &dyn Display, words: &[&str]) {
     let message = error.to_string();
     for word in words {
-        assert!(message.contains(word), "\"{message}\" does not say \"{word}\"");
+        assert!(
+            message.contains(word),
+            "\"{message}\" does not say \"{word}\""
+        );
     }
 }
 
 /// The message with which `f` panics.
 fn panic_of(f: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(f)).expect_err("misuse panics");
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).expect("a panic with a message")
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .expect("a panic with a message")
 }
 
 /// The error of a builder whose configuration is refused.
@@ -37,13 +43,21 @@ fn refused(configure: impl FnOnce(corelane::Builder) -> corelane::Builder) -> Bu
 }
 
 fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("procfs is mounted").count()
+    std::fs::read_dir("/proc/self/task")
+        .expect("procfs is mounted")
+        .count()
 }
 
 #[test]
 fn a_priority_outside_1_to_99_is_refused() {
-    says(&Priority::new(0).unwrap_err(), &["0 is not a priority", "1 ", "99", "spawn_background"]);
-    says(&Priority::new(100).unwrap_err(), &["100 is not a priority", "1 ", "99"]);
+    says(
+        &Priority::new(0).unwrap_err(),
+        &["0 is not a priority", "1 ", "99", "spawn_background"],
+    );
+    says(
+        &Priority::new(100).unwrap_err(),
+        &["100 is not a priority", "1 ", "99"],
+    );
     assert!(Priority::try_from(255).is_err());
 }
 
@@ -87,15 +101,21 @@ fn a_bad_change_of_a_live_task_is_refused_and_changes_nothing() {
     let empty = task.set_affinity(&CpuSet::empty(cpus)).unwrap_err();
     assert_eq!(empty, ChangeError::EmptyAffinity);
     says(&empty, &["at least one CPU"]);
-    let foreign = task.set_affinity(&CpuSet::single(cpus + 1, CpuId::new(cpus))).unwrap_err();
+    let foreign = task
+        .set_affinity(&CpuSet::single(cpus + 1, CpuId::new(cpus)))
+        .unwrap_err();
     assert_eq!(foreign, ChangeError::ForeignCpu { cpus });
     says(&foreign, &["slots are", "not kernel numbers"]);
     assert_eq!(task.affinity().count(), cpus);
     task.unpark();
     parked.join().unwrap();
-    assert_eq!(task.state(), TaskState::Done);
+    // The result is there a moment before the task has left its fiber.
+    common::wait_until("the task to be done", || task.state() == TaskState::Done);
     assert_eq!(task.set_priority(prio(1)), Err(ChangeError::Done));
-    assert_eq!(task.set_affinity(&CpuSet::full(cpus)), Err(ChangeError::Done));
+    assert_eq!(
+        task.set_affinity(&CpuSet::full(cpus)),
+        Err(ChangeError::Done)
+    );
     says(&ChangeError::Done, &["has ended"]);
 }
 
@@ -106,7 +126,9 @@ fn a_background_task_has_no_priority_and_no_affinity_to_change() {
     let task = handle.task();
     assert_eq!(task.priority(), None);
     assert_eq!(task.set_priority(prio(9)), Err(ChangeError::Background));
-    let error = task.set_affinity(&CpuSet::full(runtime.cpus())).unwrap_err();
+    let error = task
+        .set_affinity(&CpuSet::full(runtime.cpus()))
+        .unwrap_err();
     assert_eq!(error, ChangeError::Background);
     says(&error, &["spawn a real-time task"]);
     task.unpark();
@@ -126,7 +148,11 @@ fn a_task_cannot_exclude_the_cpu_that_its_own_guard_holds_it_to() {
         let other = CpuId::new((guard.cpu().index() + 1) % cpus);
         let refused = own.set_affinity(&CpuSet::single(cpus, other));
         drop(guard);
-        (refused, own.set_affinity(&CpuSet::single(cpus, other)), own.cpu() == other)
+        (
+            refused,
+            own.set_affinity(&CpuSet::single(cpus, other)),
+            own.cpu() == other,
+        )
     });
     let (refused, allowed, moved) = handle.join().unwrap();
     assert_eq!(refused, Err(ChangeError::Held));
@@ -137,7 +163,9 @@ fn a_task_cannot_exclude_the_cpu_that_its_own_guard_holds_it_to() {
 #[test]
 fn more_cpus_than_there_are_no_cpus_and_foreign_cpus_are_refused() {
     let many = refused(|builder| builder.cpus(Cpus::Count(100_000)));
-    assert!(matches!(&many, BuildError::TooManyCpus { asked: 100_000, allowed } if !allowed.is_empty()));
+    assert!(
+        matches!(&many, BuildError::TooManyCpus { asked: 100_000, allowed } if !allowed.is_empty())
+    );
     says(&many, &["100000", "ask for fewer", "taskset"]);
     for nothing in [Cpus::Count(0), Cpus::Kernel(Vec::new())] {
         let none = refused(|builder| builder.cpus(nothing));
@@ -147,13 +175,19 @@ fn more_cpus_than_there_are_no_cpus_and_foreign_cpus_are_refused() {
     for number in [100_000, usize::MAX] {
         let foreign = refused(|builder| builder.cpus(Cpus::Kernel(vec![number])));
         assert!(matches!(foreign, BuildError::ForeignCpu { cpu, .. } if cpu == number));
-        says(&foreign, &[&number.to_string(), "choose among these", "taskset"]);
+        says(
+            &foreign,
+            &[&number.to_string(), "choose among these", "taskset"],
+        );
     }
 }
 
 #[test]
 fn no_fibers_small_stacks_and_bad_levels_are_refused() {
-    says(&refused(|builder| builder.fibers(0)), &["Builder::fibers", "at least 1"]);
+    says(
+        &refused(|builder| builder.fibers(0)),
+        &["Builder::fibers", "at least 1"],
+    );
     for bytes in [0, 1, 4096, 64 * 1024 - 1] {
         let small = refused(|builder| builder.stack_size(bytes));
         assert!(matches!(small, BuildError::StackTooSmall { asked, .. } if asked == bytes));
@@ -168,9 +202,17 @@ fn no_fibers_small_stacks_and_bad_levels_are_refused() {
 
 #[test]
 fn the_smallest_stack_the_error_names_is_enough_for_a_task() {
-    let built = common::builder().map(|builder| builder.stack_size(64 * 1024)).build();
+    let built = common::builder()
+        .map(|builder| builder.stack_size(64 * 1024))
+        .build();
     let runtime = built.expect("the smallest stack is accepted");
-    assert_eq!(runtime.spawn(prio(50), || "fits".to_owned()).join().unwrap(), "fits");
+    assert_eq!(
+        runtime
+            .spawn(prio(50), || "fits".to_owned())
+            .join()
+            .unwrap(),
+        "fits"
+    );
 }
 
 #[test]
@@ -182,7 +224,9 @@ fn a_refused_build_leaves_no_thread_and_no_claim_behind() {
         assert!(matches!(error, BuildError::Fiber(_)), "{error:?}");
         says(&error, &["fiber could not be created"]);
     }
-    common::wait_until("the threads of refused builds to return", || threads() == before);
+    common::wait_until("the threads of refused builds to return", || {
+        threads() == before
+    });
     assert_eq!(runtime().spawn(prio(50), || 1).join().unwrap(), 1);
 }
 
@@ -190,7 +234,9 @@ fn a_refused_build_leaves_no_thread_and_no_claim_behind() {
 fn a_task_cannot_build_a_runtime() {
     let runtime = runtime();
     let build = || Runtime::builder().build().map(drop);
-    let nested = runtime.spawn(prio(50), move || (build(), task::native(build), task::outside(build)));
+    let nested = runtime.spawn(prio(50), move || {
+        (build(), task::native(build), task::outside(build))
+    });
     let (carried, native, outside) = nested.join().unwrap();
     for error in [carried.unwrap_err(), native.unwrap_err()] {
         assert!(matches!(error, BuildError::Nested));
@@ -234,8 +280,14 @@ fn what_only_a_task_can_do_panics_on_an_ordinary_thread() {
     says(&panic_of(task::park), &["task::park is called by a task"]);
     let timed = || _ = task::park_timeout(Duration::from_millis(1));
     says(&panic_of(timed), &["task::park is called by a task"]);
-    says(&panic_of(|| drop(task::spawn(prio(1), || ()))), &["use Runtime::spawn"]);
-    says(&panic_of(|| drop(corelane::migrate_disable())), &["called by a task", "ordinary threads"]);
+    says(
+        &panic_of(|| drop(task::spawn(prio(1), || ()))),
+        &["use Runtime::spawn"],
+    );
+    says(
+        &panic_of(|| drop(corelane::migrate_disable())),
+        &["called by a task", "ordinary threads"],
+    );
     assert!(corelane::try_migrate_disable().is_none());
     assert!(task::current().is_none());
 }
@@ -267,7 +319,9 @@ fn a_runtime_dropped_by_its_own_task_panics_there_and_ends_all_the_same() {
         let error = handle.join().unwrap_err();
         says(&error, &["cannot end its own runtime", "drop it elsewhere"]);
         assert!(matches!(parked.join(), Err(JoinError::Cancelled)));
-        common::wait_until("the CPUs to be free again", || Runtime::builder().build().is_ok());
+        common::wait_until("the CPUs to be free again", || {
+            Runtime::builder().build().is_ok()
+        });
     }
 }
 
@@ -277,8 +331,17 @@ fn realtime_required_is_refused_with_the_remedy_where_the_host_refuses_it() {
     match Runtime::builder().realtime(Realtime::Required).build() {
         Ok(runtime) => assert!(runtime.status().is_realtime()),
         Err(error) => {
-            assert!(matches!(error, BuildError::NotRealtime { property: "SCHED_FIFO", .. }));
-            says(&error, &["CAP_SYS_NICE", "RLIMIT_RTPRIO", "Realtime::BestEffort"]);
+            assert!(matches!(
+                error,
+                BuildError::NotRealtime {
+                    property: "SCHED_FIFO",
+                    ..
+                }
+            ));
+            says(
+                &error,
+                &["CAP_SYS_NICE", "RLIMIT_RTPRIO", "Realtime::BestEffort"],
+            );
             let runtime = runtime();
             assert!(!runtime.status().is_realtime());
             says(runtime.status(), &["NOT GRANTED"]);

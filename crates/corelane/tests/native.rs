@@ -17,7 +17,10 @@ use corelane_os::thread::{self as os, Policy, Tid, gettid};
 
 /// A runtime whose tasks always run on their own kernel threads.
 fn fallback() -> Exclusive {
-    common::builder().map(|builder| builder.native_fibers()).build().unwrap()
+    common::builder()
+        .map(|builder| builder.native_fibers())
+        .build()
+        .unwrap()
 }
 
 fn is_carried(runtime: &Exclusive) -> bool {
@@ -25,7 +28,11 @@ fn is_carried(runtime: &Exclusive) -> bool {
 }
 
 fn has_fifo(runtime: &Exclusive) -> bool {
-    runtime.status().cpus.iter().all(|cpu| cpu.fifo.is_granted())
+    runtime
+        .status()
+        .cpus
+        .iter()
+        .all(|cpu| cpu.fifo.is_granted())
 }
 
 fn policy() -> Policy {
@@ -59,7 +66,11 @@ fn native_parts_run_on_one_thread_that_is_not_the_carriers() {
             let native = task::native(gettid);
             assert_ne!(native, carrier);
             assert_eq!(task::native(gettid), native);
-            assert_eq!(gettid(), carrier, "carried again, by the worker of the same CPU");
+            assert_eq!(
+                gettid(),
+                carrier,
+                "carried again, by the worker of the same CPU"
+            );
             natives.push(native);
         }
         (gettid(), natives)
@@ -72,14 +83,24 @@ fn native_parts_run_on_one_thread_that_is_not_the_carriers() {
 fn a_native_part_has_the_cpu_of_its_task_and_a_level_above_the_worker() {
     let runtime = runtime();
     let (cpus, fifo) = (runtime.cpus(), has_fifo(&runtime));
-    let kernels: Vec<usize> = (0..cpus).map(|cpu| runtime.kernel_cpu(CpuId::new(cpu))).collect();
+    let kernels: Vec<usize> = (0..cpus)
+        .map(|cpu| runtime.kernel_cpu(CpuId::new(cpu)))
+        .collect();
     for (slot, kernel) in kernels.into_iter().enumerate() {
         let only = CpuSet::single(cpus, CpuId::new(slot));
         let task = runtime.build_task().priority(prio(7)).affinity(only);
-        let native = || task::native(|| (policy(), os::affinity(Tid(0)).unwrap(), os::current_cpu()));
+        let native =
+            || task::native(|| (policy(), os::affinity(Tid(0)).unwrap(), os::current_cpu()));
         let (policy, affinity, cpu) = task.spawn(native).join().unwrap();
         let kernel = KernelCpu(kernel as u32);
-        assert_eq!(policy, if fifo { Policy::Fifo { level: 21 } } else { Policy::Other });
+        assert_eq!(
+            policy,
+            if fifo {
+                Policy::Fifo { level: 21 }
+            } else {
+                Policy::Other
+            }
+        );
         assert_eq!((affinity, cpu), (KernelCpuSet::single(kernel), kernel));
     }
 }
@@ -111,7 +132,10 @@ fn a_panic_passes_out_of_a_native_part() {
     });
     assert_eq!(caught.join().unwrap(), 7);
     let panics = runtime.spawn(prio(50), || task::native(|| panic!("native {}", "panic")));
-    assert_eq!(panics.join().unwrap_err().panic_message(), Some("native panic"));
+    assert_eq!(
+        panics.join().unwrap_err().panic_message(),
+        Some("native panic")
+    );
 }
 
 #[test]
@@ -120,19 +144,27 @@ fn other_tasks_run_on_the_cpu_while_a_native_part_sleeps() {
     let only = CpuSet::single(runtime.cpus(), CpuId::new(0));
     let count = Arc::new(AtomicU32::new(0));
     let seen = count.clone();
-    let native = runtime.build_task().priority(prio(90)).affinity(only.clone()).spawn(move || {
-        task::native(|| {
-            while seen.load(SeqCst) < 5 {
-                std::thread::sleep(Duration::from_micros(200));
+    let native = runtime
+        .build_task()
+        .priority(prio(90))
+        .affinity(only.clone())
+        .spawn(move || {
+            task::native(|| {
+                while seen.load(SeqCst) < 5 {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            });
+        });
+    let lower = runtime
+        .build_task()
+        .priority(prio(10))
+        .affinity(only)
+        .spawn(move || {
+            for _ in 0..5 {
+                count.fetch_add(1, SeqCst);
+                task::yield_now();
             }
         });
-    });
-    let lower = runtime.build_task().priority(prio(10)).affinity(only).spawn(move || {
-        for _ in 0..5 {
-            count.fetch_add(1, SeqCst);
-            task::yield_now();
-        }
-    });
     native.join().unwrap();
     lower.join().unwrap();
 }
@@ -170,9 +202,18 @@ impl PiMutex {
         // SAFETY: the attributes are initialised before use and destroyed after; the mutex does not move.
         unsafe {
             libc::pthread_mutexattr_init(attributes.as_mut_ptr());
-            libc::pthread_mutexattr_setprotocol(attributes.as_mut_ptr(), libc::PTHREAD_PRIO_INHERIT);
-            libc::pthread_mutexattr_settype(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ERRORCHECK);
-            assert_eq!(libc::pthread_mutex_init(mutex.0.get(), attributes.as_ptr()), 0);
+            libc::pthread_mutexattr_setprotocol(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_PRIO_INHERIT,
+            );
+            libc::pthread_mutexattr_settype(
+                attributes.as_mut_ptr(),
+                libc::PTHREAD_MUTEX_ERRORCHECK,
+            );
+            assert_eq!(
+                libc::pthread_mutex_init(mutex.0.get(), attributes.as_ptr()),
+                0
+            );
             libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
         }
         mutex
@@ -197,17 +238,21 @@ fn a_priority_inheriting_mutex_of_the_c_library_works_in_native_parts() {
         let (mutex, count) = (mutex.clone(), count.clone());
         runtime.spawn(prio(10 + number), move || {
             for _ in 0..40 {
-                task::native(|| mutex.with(|| {
-                    let seen = count.load(Relaxed);
-                    std::thread::sleep(Duration::from_micros(20)); // somebody else wants it meanwhile
-                    count.store(seen + 1, Relaxed);
-                }));
+                task::native(|| {
+                    mutex.with(|| {
+                        let seen = count.load(Relaxed);
+                        std::thread::sleep(Duration::from_micros(20)); // somebody else wants it meanwhile
+                        count.store(seen + 1, Relaxed);
+                    })
+                });
                 task::yield_now();
             }
         })
     };
     let handles: Vec<_> = (0..6).map(spawn).collect();
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
     assert_eq!(count.load(Relaxed), 240);
 }
 
@@ -270,13 +315,31 @@ fn threads_and_processes_that_a_task_starts_are_ordinary() {
     let runtime = runtime();
     let start = || {
         let thread = std::thread::spawn(policy).join().unwrap();
-        let process = std::process::Command::new("cat").arg("/proc/self/stat").output().unwrap();
-        (thread, policy_in(&String::from_utf8(process.stdout).unwrap()).to_owned())
+        let process = std::process::Command::new("cat")
+            .arg("/proc/self/stat")
+            .output()
+            .unwrap();
+        (
+            thread,
+            policy_in(&String::from_utf8(process.stdout).unwrap()).to_owned(),
+        )
     };
     let ordinary = (Policy::Other, "0".to_owned());
     assert_eq!(runtime.spawn(prio(50), start).join().unwrap(), ordinary);
-    assert_eq!(runtime.spawn(prio(50), move || task::native(start)).join().unwrap(), ordinary);
-    assert_eq!(runtime.spawn(prio(50), move || task::outside(start)).join().unwrap(), ordinary);
+    assert_eq!(
+        runtime
+            .spawn(prio(50), move || task::native(start))
+            .join()
+            .unwrap(),
+        ordinary
+    );
+    assert_eq!(
+        runtime
+            .spawn(prio(50), move || task::outside(start))
+            .join()
+            .unwrap(),
+        ordinary
+    );
     assert_eq!(runtime.spawn_background(start).join().unwrap(), ordinary);
 }
 
@@ -284,7 +347,13 @@ fn threads_and_processes_that_a_task_starts_are_ordinary() {
 fn a_thread_started_outside_may_run_on_every_cpu_of_the_process() {
     let affinity = os::affinity(Tid(0)).unwrap();
     let runtime = runtime();
-    let start = || task::outside(|| std::thread::spawn(|| os::affinity(Tid(0)).unwrap()).join().unwrap());
+    let start = || {
+        task::outside(|| {
+            std::thread::spawn(|| os::affinity(Tid(0)).unwrap())
+                .join()
+                .unwrap()
+        })
+    };
     assert_eq!(runtime.spawn(prio(50), start).join().unwrap(), affinity);
 }
 
@@ -306,9 +375,16 @@ fn in_the_fallback_a_task_is_one_kernel_thread_for_life() {
         }
         policy()
     });
-    let expected = if fifo { Policy::Fifo { level: 21 } } else { Policy::Other };
+    let expected = if fifo {
+        Policy::Fifo { level: 21 }
+    } else {
+        Policy::Other
+    };
     assert_eq!(handle.join().unwrap(), expected);
-    assert_eq!(runtime.spawn_background(policy).join().unwrap(), Policy::Other);
+    assert_eq!(
+        runtime.spawn_background(policy).join().unwrap(),
+        Policy::Other
+    );
 }
 
 #[test]
@@ -317,13 +393,24 @@ fn the_fallback_spawns_joins_and_passes_panics_on() {
     let outer = runtime.spawn(prio(50), || {
         let low = task::spawn(prio(10), || "low");
         let high = task::spawn(prio(90), || "high");
-        (low.join().unwrap(), high.join().unwrap(), task::outside(|| "outside"))
+        (
+            low.join().unwrap(),
+            high.join().unwrap(),
+            task::outside(|| "outside"),
+        )
     });
     assert_eq!(outer.join().unwrap(), ("low", "high", "outside"));
     let panics = runtime.spawn(prio(50), || panic!("native {}", "fiber"));
-    assert_eq!(panics.join().map(|()| ()).unwrap_err().panic_message(), Some("native fiber"));
-    let many: Vec<_> = (0..500u32).map(|i| runtime.spawn(prio(1 + (i % 90) as u8), move || i)).collect();
-    many.into_iter().enumerate().for_each(|(i, handle)| assert_eq!(handle.join().unwrap(), i as u32));
+    assert_eq!(
+        panics.join().map(|()| ()).unwrap_err().panic_message(),
+        Some("native fiber")
+    );
+    let many: Vec<_> = (0..500u32)
+        .map(|i| runtime.spawn(prio(1 + (i % 90) as u8), move || i))
+        .collect();
+    many.into_iter()
+        .enumerate()
+        .for_each(|(i, handle)| assert_eq!(handle.join().unwrap(), i as u32));
 }
 
 #[test]
@@ -331,22 +418,33 @@ fn the_fallback_yields_in_order_on_one_cpu() {
     let runtime = fallback();
     let only = CpuSet::single(runtime.cpus(), CpuId::new(0));
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let gate = runtime.build_task().priority(prio(60)).affinity(only.clone());
+    let gate = runtime
+        .build_task()
+        .priority(prio(60))
+        .affinity(only.clone());
     let (inner, shared) = (only.clone(), order.clone());
     let gate = gate.spawn(move || {
         let spawn = |number: u32| {
             let order = shared.clone();
-            task::build().priority(prio(50)).affinity(inner.clone()).spawn(move || {
-                for round in 0..3 {
-                    order.lock().unwrap().push((round, number));
-                    task::yield_now();
-                }
-            })
+            task::build()
+                .priority(prio(50))
+                .affinity(inner.clone())
+                .spawn(move || {
+                    for round in 0..3 {
+                        order.lock().unwrap().push((round, number));
+                        task::yield_now();
+                    }
+                })
         };
         (0..3).map(spawn).collect::<Vec<_>>()
     });
-    gate.join().unwrap().into_iter().for_each(|handle| handle.join().unwrap());
-    let expected: Vec<(u32, u32)> = (0..3).flat_map(|round| (0..3).map(move |n| (round, n))).collect();
+    gate.join()
+        .unwrap()
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    let expected: Vec<(u32, u32)> = (0..3)
+        .flat_map(|round| (0..3).map(move |n| (round, n)))
+        .collect();
     assert_eq!(*order.lock().unwrap(), expected);
 }
 
@@ -369,7 +467,9 @@ fn the_fallback_sleeps_parks_and_keeps_guards() {
         "woken"
     });
     wait_until("the task to be ready", || ready.load(SeqCst));
-    wait_until("the task to park", || handle.task().state() == TaskState::Waiting);
+    wait_until("the task to park", || {
+        handle.task().state() == TaskState::Waiting
+    });
     handle.task().unpark();
     assert_eq!(handle.join().unwrap(), "woken");
 }
@@ -380,13 +480,20 @@ fn the_fallback_prefers_the_more_urgent_task_and_cancels() {
     let only = CpuSet::single(runtime.cpus(), CpuId::new(0));
     let urgent_ran = Arc::new(AtomicBool::new(false));
     let (seen, inner) = (urgent_ran.clone(), only.clone());
-    let low = runtime.build_task().priority(prio(10)).affinity(only).spawn(move || {
-        let ran = seen.clone();
-        let urgent = task::build().priority(prio(80)).affinity(inner);
-        let urgent = urgent.spawn(move || ran.store(true, SeqCst));
-        assert!(seen.load(SeqCst), "a spawn of a more urgent task is a safe point");
-        urgent.join().unwrap();
-    });
+    let low = runtime
+        .build_task()
+        .priority(prio(10))
+        .affinity(only)
+        .spawn(move || {
+            let ran = seen.clone();
+            let urgent = task::build().priority(prio(80)).affinity(inner);
+            let urgent = urgent.spawn(move || ran.store(true, SeqCst));
+            assert!(
+                seen.load(SeqCst),
+                "a spawn of a more urgent task is a safe point"
+            );
+            urgent.join().unwrap();
+        });
     low.join().unwrap();
     let parked = runtime.spawn(prio(50), task::park);
     parked.cancel();

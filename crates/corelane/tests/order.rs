@@ -17,7 +17,11 @@ use corelane::{Cpus, EventKind, JoinHandle, Policy, Task, task};
 use kit::{Rng, occupy_until};
 
 fn one_cpu() -> Exclusive {
-    common::builder().events(1 << 16).map(|builder| builder.cpus(Cpus::Count(1))).build().unwrap()
+    common::builder()
+        .events(1 << 16)
+        .map(|builder| builder.cpus(Cpus::Count(1)))
+        .build()
+        .unwrap()
 }
 
 #[derive(Clone, Default)]
@@ -37,8 +41,13 @@ impl Log {
 fn conduct(conduct: impl FnOnce(&Log) -> Vec<JoinHandle<()>> + Send + 'static) -> String {
     let (runtime, log) = (one_cpu(), Log::default());
     let conductors = log.clone();
-    let left = runtime.spawn(prio(99), move || conduct(&conductors)).join().unwrap();
+    let left = runtime
+        .spawn(prio(99), move || conduct(&conductors))
+        .join()
+        .unwrap();
     left.into_iter().for_each(|handle| handle.join().unwrap());
+    // Below all others: what is not in the list has run by then.
+    runtime.spawn(prio(1), || ()).join().unwrap();
     log.words()
 }
 
@@ -57,7 +66,11 @@ fn chant(log: &Log, name: &str, value: u8, verses: usize) -> JoinHandle<()> {
 
 #[test]
 fn equals_run_in_the_order_in_which_they_were_spawned() {
-    let words = conduct(|log| ["a", "b", "c", "d"].map(|name| chant(log, name, 50, 1)).into());
+    let words = conduct(|log| {
+        ["a", "b", "c", "d"]
+            .map(|name| chant(log, name, 50, 1))
+            .into()
+    });
     assert_eq!(words, "a b c d");
 }
 
@@ -74,7 +87,10 @@ fn equals_run_in_the_order_in_which_they_were_woken() {
         let handles = ["a", "b", "c", "d"].map(sleeper);
         task::sleep(Duration::from_millis(1)); // they park
         let tasks = handles.each_ref().map(JoinHandle::task);
-        while tasks.iter().any(|task| task.state() != corelane::TaskState::Waiting) {
+        while tasks
+            .iter()
+            .any(|task| task.state() != corelane::TaskState::Waiting)
+        {
             task::sleep(Duration::from_millis(1));
         }
         [2, 0, 3, 1].iter().for_each(|index| tasks[*index].unpark());
@@ -155,7 +171,10 @@ fn a_raised_task_goes_behind_its_new_equals() {
         let raised = chant(log, "x", 50, 1);
         let equals = ["a", "b"].map(|name| chant(log, name, 60, 1));
         raised.task().set_priority(prio(60)).unwrap();
-        equals.into_iter().chain([raised, chant(log, "c", 60, 1)]).collect()
+        equals
+            .into_iter()
+            .chain([raised, chant(log, "c", 60, 1)])
+            .collect()
     });
     assert_eq!(words, "a b x c");
 }
@@ -165,7 +184,9 @@ fn a_lowered_task_goes_before_its_new_equals() {
     let words = conduct(|log| {
         let equals = ["a", "b"].map(|name| chant(log, name, 50, 1));
         let lowered = ["x", "y"].map(|name| chant(log, name, 60, 1));
-        lowered.iter().for_each(|handle| handle.task().set_priority(prio(50)).unwrap());
+        lowered
+            .iter()
+            .for_each(|handle| handle.task().set_priority(prio(50)).unwrap());
         equals.into_iter().chain(lowered).collect()
     });
     assert_eq!(words, "y x a b");
@@ -232,10 +253,16 @@ fn round_robin_peers_take_turns_also_around_preemptions() {
     let (mut turns, mut preemptions) = (Vec::new(), 0);
     let start = std::time::Instant::now();
     while turns.len() < 60 || preemptions < 5 {
-        assert!(start.elapsed().as_secs() < 20, "{} turns, {preemptions} preemptions", turns.len());
+        assert!(
+            start.elapsed().as_secs() < 20,
+            "{} turns, {preemptions} preemptions",
+            turns.len()
+        );
         for event in runtime.events() {
             match event.kind {
-                EventKind::Switch { task, .. } if ids.contains(&task) && turns.last() != Some(&task) => {
+                EventKind::Switch { task, .. }
+                    if ids.contains(&task) && turns.last() != Some(&task) =>
+                {
                     turns.push(task);
                 }
                 EventKind::Preempt { task, .. } => preemptions += u32::from(ids.contains(&task)),
@@ -245,7 +272,10 @@ fn round_robin_peers_take_turns_also_around_preemptions() {
         std::thread::sleep(Duration::from_millis(1));
     }
     over.store(true, SeqCst);
-    peers.into_iter().chain([tick]).for_each(|handle| handle.join().unwrap());
+    peers
+        .into_iter()
+        .chain([tick])
+        .for_each(|handle| handle.join().unwrap());
     assert_eq!(runtime.stats().events_dropped, 0);
     for (turn, task) in turns.iter().enumerate() {
         assert_eq!(*task, ids[turn % 3], "turn {turn} of {ids:?}: {turns:?}");
@@ -270,7 +300,10 @@ impl Naive {
     fn wake(&mut self, task: usize) {
         if !self.queued[task] {
             self.queued[task] = true;
-            self.levels.entry(self.prios[task]).or_default().push_back(task);
+            self.levels
+                .entry(self.prios[task])
+                .or_default()
+                .push_back(task);
         }
     }
 
@@ -279,13 +312,24 @@ impl Naive {
         if !self.queued[task] || before == prio {
             return;
         }
-        self.levels.get_mut(&before).unwrap().retain(|other| *other != task);
+        self.levels
+            .get_mut(&before)
+            .unwrap()
+            .retain(|other| *other != task);
         let level = self.levels.entry(prio).or_default();
-        if prio > before { level.push_back(task) } else { level.push_front(task) }
+        if prio > before {
+            level.push_back(task)
+        } else {
+            level.push_front(task)
+        }
     }
 
     fn top(&self) -> Option<u8> {
-        self.levels.iter().rev().find(|(_, level)| !level.is_empty()).map(|(prio, _)| *prio)
+        self.levels
+            .iter()
+            .rev()
+            .find(|(_, level)| !level.is_empty())
+            .map(|(prio, _)| *prio)
     }
 
     /// Everything that is queued runs its script; returns the log.
@@ -375,8 +419,11 @@ fn random_wakes_yields_and_changes_keep_the_order_of_plain_lists() {
         };
         let handles: Vec<_> = (0..ACTORS).map(actor).collect();
         *shared.tasks.lock().unwrap() = handles.iter().map(JoinHandle::task).collect();
-        let mut naive =
-            Naive { levels: BTreeMap::new(), prios: vec![50; ACTORS], queued: vec![false; ACTORS] };
+        let mut naive = Naive {
+            levels: BTreeMap::new(),
+            prios: vec![50; ACTORS],
+            queued: vec![false; ACTORS],
+        };
         for round in 0..400 {
             rest(); // until everybody is parked
             rehearse(&shared, &mut naive, round);
@@ -387,7 +434,11 @@ fn random_wakes_yields_and_changes_keep_the_order_of_plain_lists() {
         tasks.iter().for_each(Task::unpark);
         handles
     });
-    conductor.join().unwrap().into_iter().for_each(|handle| handle.join().unwrap());
+    conductor
+        .join()
+        .unwrap()
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
 }
 
 /// Returns when nothing above priority 1 is runnable.

@@ -7,8 +7,8 @@ mod common;
 #[path = "common/kit.rs"]
 mod kit;
 
-use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::Duration;
 
 use common::{Exclusive, prio, runtime};
@@ -38,7 +38,12 @@ fn volley(turn: &AtomicU64, parity: u64, rounds: u64, wait: impl Fn(), wake: imp
 /// Two tasks that wake each other in turn.
 fn ping_pong(runtime: &Exclusive, first: CpuSet, second: CpuSet, prios: [u8; 2], rounds: u64) {
     let turn = Arc::new(AtomicU64::new(0));
-    let build = |affinity, value| runtime.build_task().priority(prio(value)).affinity(affinity);
+    let build = |affinity, value| {
+        runtime
+            .build_task()
+            .priority(prio(value))
+            .affinity(affinity)
+    };
     let (send, receive) = std::sync::mpsc::channel::<Task>();
     let turns = turn.clone();
     let pong: JoinHandle<()> = build(second, prios[1]).spawn(move || {
@@ -60,8 +65,9 @@ fn ping_pong(runtime: &Exclusive, first: CpuSet, second: CpuSet, prios: [u8; 2],
 fn a_thread_and_a_task_wake_each_other() {
     let (runtime, turn, rounds) = (runtime(), Arc::new(AtomicU64::new(0)), races(150_000) / 2);
     let (turns, thread) = (turn.clone(), std::thread::current());
-    let handle =
-        runtime.spawn(prio(50), move || volley(&turns, 1, rounds, task::park, || thread.unpark()));
+    let handle = runtime.spawn(prio(50), move || {
+        volley(&turns, 1, rounds, task::park, || thread.unpark())
+    });
     let task = handle.task();
     volley(&turn, 0, rounds, std::thread::park, || task.unpark());
     handle.join().unwrap();
@@ -83,7 +89,13 @@ fn two_tasks_on_two_cpus_wake_each_other() {
         return;
     }
     let rounds = races(200_000) / 2;
-    ping_pong(&runtime, only(&runtime, 0), only(&runtime, 1), [50, 50], rounds);
+    ping_pong(
+        &runtime,
+        only(&runtime, 0),
+        only(&runtime, 1),
+        [50, 50],
+        rounds,
+    );
 }
 
 #[test]
@@ -119,7 +131,9 @@ fn produce(runtime: &Exclusive, produced: &Arc<AtomicU64>, each: u64, sleeper: &
     };
     let task = |_| {
         let (produced, sleeper) = (produced.clone(), sleeper.clone());
-        runtime.spawn(prio(50), move || (0..each).for_each(|_| step(&produced, &sleeper)))
+        runtime.spawn(prio(50), move || {
+            (0..each).for_each(|_| step(&produced, &sleeper))
+        })
     };
     let tasks: Vec<_> = (0..2).map(task).collect();
     std::thread::scope(|scope| {
@@ -137,7 +151,11 @@ fn four_unparkers_of_one_task_lose_nothing() {
     let consumer = consumer(&runtime, &produced, 4 * each, |_| task::park());
     produce(&runtime, &produced, each, &consumer.task());
     let looks = consumer.join().unwrap();
-    assert!(looks <= 4 * each, "{looks} returns from park for {} permits", 4 * each);
+    assert!(
+        looks <= 4 * each,
+        "{looks} returns from park for {} permits",
+        4 * each
+    );
 }
 
 #[test]
@@ -171,7 +189,10 @@ fn a_timeout_says_exactly_whether_there_was_a_permit() {
                 task::park();
             }
         }
-        assert!(!task::park_timeout(Duration::ZERO), "no permit is left over");
+        assert!(
+            !task::park_timeout(Duration::ZERO),
+            "no permit is left over"
+        );
         timed
     });
     let task = handle.task();
@@ -180,7 +201,11 @@ fn a_timeout_says_exactly_whether_there_was_a_permit() {
         while given.load(SeqCst) < round {
             looks += 1;
             // On one CPU the task needs this one.
-            if looks % 64 == 0 { std::thread::sleep(Duration::ZERO) } else { std::hint::spin_loop() }
+            if looks % 64 == 0 {
+                std::thread::sleep(Duration::ZERO)
+            } else {
+                std::hint::spin_loop()
+            }
         }
         task.unpark();
     }

@@ -12,8 +12,8 @@ mod kit;
 mod tracer;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use std::time::{Duration, Instant};
 
 use common::{Exclusive, prio, runtime};
@@ -44,7 +44,11 @@ static FREE: [AtomicU64; CLASSES] = [const { AtomicU64::new(0) }; CLASSES];
 const OFFSET: u64 = (1 << 48) - 1;
 
 fn class_of(layout: Layout) -> Option<usize> {
-    let bytes = layout.size().max(layout.align()).max(1 << SMALLEST_BITS).next_power_of_two();
+    let bytes = layout
+        .size()
+        .max(layout.align())
+        .max(1 << SMALLEST_BITS)
+        .next_power_of_two();
     let class = (bytes.trailing_zeros() - SMALLEST_BITS) as usize;
     (class < CLASSES).then_some(class)
 }
@@ -52,7 +56,8 @@ fn class_of(layout: Layout) -> Option<usize> {
 fn block(offset: u64) -> *mut u8 {
     let base = REGION.0.get().cast::<u8>();
     // Blocks are aligned to their size relative to an aligned base.
-    base.wrapping_add(base.align_offset(4096)).wrapping_add(offset as usize)
+    base.wrapping_add(base.align_offset(4096))
+        .wrapping_add(offset as usize)
 }
 
 fn pop(class: usize) -> *mut u8 {
@@ -73,7 +78,10 @@ fn pop(class: usize) -> *mut u8 {
     let mut used = USED.load(SeqCst);
     loop {
         let start = used.next_multiple_of(bytes);
-        assert!(start + bytes + 4096 <= REGION_BYTES, "the region is large enough for the test");
+        assert!(
+            start + bytes + 4096 <= REGION_BYTES,
+            "the region is large enough for the test"
+        );
         match USED.compare_exchange(used, start + bytes, SeqCst, SeqCst) {
             Ok(_) => return block(start as u64),
             Err(now) => used = now,
@@ -116,6 +124,7 @@ const UNPARKER: usize = 2;
 const SPAWNER: usize = 3;
 const SPAWNED: usize = 4;
 const WOKEN: usize = 5;
+const ENDED: usize = 6;
 /// Two signs of life for each CPU: a timer's and a thread's.
 const BEATS: usize = 16;
 const CPUS_MAX: usize = 8;
@@ -123,12 +132,20 @@ const CPUS_MAX: usize = 8;
 /// The body of the child; does nothing in an ordinary run.
 #[test]
 fn the_process_whose_threads_are_stopped() {
-    let Some(words) = SharedWords::of_parent("the_process_whose_threads_are_stopped") else { return };
+    let Some(words) = SharedWords::of_parent("the_process_whose_threads_are_stopped") else {
+        return;
+    };
     let (words, runtime) = (Arc::new(words), runtime());
     let cpus = runtime.cpus().min(CPUS_MAX);
-    let timed: Vec<_> = (0..cpus).map(|cpu| beat_by_timer(&runtime, &words, cpu)).collect();
-    let woken: Vec<_> = (0..cpus).map(|cpu| beat_by_wake(&runtime, &words, cpu)).collect();
-    let sleepers: Vec<_> = [60, 65, 85, 90].map(|value| sleeper(&runtime, &words, value)).into();
+    let timed: Vec<_> = (0..cpus)
+        .map(|cpu| beat_by_timer(&runtime, &words, cpu))
+        .collect();
+    let woken: Vec<_> = (0..cpus)
+        .map(|cpu| beat_by_wake(&runtime, &words, cpu))
+        .collect();
+    let sleepers: Vec<_> = [60, 65, 85, 90]
+        .map(|value| sleeper(&runtime, &words, value))
+        .into();
     std::thread::scope(|scope| {
         let woken: Vec<Task> = woken.iter().map(JoinHandle::task).collect();
         let sleepers: Vec<Task> = sleepers.iter().map(JoinHandle::task).collect();
@@ -137,7 +154,11 @@ fn the_process_whose_threads_are_stopped() {
         scope.spawn(|| spawn_all(&words, &runtime));
         words.word(CPUS).store(cpus as u64, SeqCst);
     });
-    let tasks = timed.iter().chain(&woken).chain(&sleepers).map(JoinHandle::task);
+    let tasks = timed
+        .iter()
+        .chain(&woken)
+        .chain(&sleepers)
+        .map(JoinHandle::task);
     tasks.for_each(|task| task.unpark());
     let all = timed.into_iter().chain(woken).chain(sleepers);
     all.for_each(|handle| handle.join().unwrap());
@@ -153,22 +174,30 @@ fn is_over(words: &SharedWords) -> bool {
 
 fn beat_by_timer(runtime: &Exclusive, words: &Arc<SharedWords>, cpu: usize) -> JoinHandle<()> {
     let words = words.clone();
-    runtime.build_task().priority(prio(80)).affinity(only(runtime, cpu)).spawn(move || {
-        while !is_over(&words) {
-            task::sleep(Duration::from_micros(200));
-            words.word(BEATS + cpu).fetch_add(1, SeqCst);
-        }
-    })
+    runtime
+        .build_task()
+        .priority(prio(80))
+        .affinity(only(runtime, cpu))
+        .spawn(move || {
+            while !is_over(&words) {
+                task::sleep(Duration::from_micros(200));
+                words.word(BEATS + cpu).fetch_add(1, SeqCst);
+            }
+        })
 }
 
 fn beat_by_wake(runtime: &Exclusive, words: &Arc<SharedWords>, cpu: usize) -> JoinHandle<()> {
     let words = words.clone();
-    runtime.build_task().priority(prio(70)).affinity(only(runtime, cpu)).spawn(move || {
-        while !is_over(&words) {
-            task::park();
-            words.word(BEATS + CPUS_MAX + cpu).fetch_add(1, SeqCst);
-        }
-    })
+    runtime
+        .build_task()
+        .priority(prio(70))
+        .affinity(only(runtime, cpu))
+        .spawn(move || {
+            while !is_over(&words) {
+                task::park();
+                words.word(BEATS + CPUS_MAX + cpu).fetch_add(1, SeqCst);
+            }
+        })
 }
 
 fn sleeper(runtime: &Exclusive, words: &Arc<SharedWords>, value: u8) -> JoinHandle<()> {
@@ -190,7 +219,9 @@ fn wake_regularly(words: &SharedWords, tasks: Vec<Task>) {
 
 fn unpark_all(words: &SharedWords, tasks: Vec<Task>) {
     // SAFETY: the call takes no pointer.
-    words.word(UNPARKER).store(unsafe { libc::gettid() } as u64, SeqCst);
+    words
+        .word(UNPARKER)
+        .store(unsafe { libc::gettid() } as u64, SeqCst);
     while !is_over(words) {
         tasks.iter().for_each(Task::unpark);
     }
@@ -198,10 +229,17 @@ fn unpark_all(words: &SharedWords, tasks: Vec<Task>) {
 
 fn spawn_all(words: &Arc<SharedWords>, runtime: &Exclusive) {
     // SAFETY: the call takes no pointer.
-    words.word(SPAWNER).store(unsafe { libc::gettid() } as u64, SeqCst);
+    words
+        .word(SPAWNER)
+        .store(unsafe { libc::gettid() } as u64, SeqCst);
     while !is_over(words) {
-        words.word(SPAWNED).fetch_add(1, SeqCst);
-        drop(runtime.spawn(prio(50), || ()));
+        let spawned = words.word(SPAWNED).fetch_add(1, SeqCst);
+        let ended = words.clone();
+        drop(runtime.spawn(prio(50), move || ended.word(ENDED).fetch_add(1, SeqCst)));
+        // Threads that are not preempted by the workers could fill the memory.
+        while spawned.saturating_sub(words.word(ENDED).load(SeqCst)) > 1000 && !is_over(words) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
     }
 }
 
@@ -209,7 +247,10 @@ fn spawn_all(words: &Arc<SharedWords>, runtime: &Exclusive) {
 fn wait_for_child(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(15), "waited in vain for {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(15),
+            "waited in vain for {what}"
+        );
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -220,7 +261,9 @@ struct Ended(std::process::Child);
 impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill(); // it may have ended
-        let _ = self.0.wait();
+        // Threads that are traced must be waited for one by one before the process is.
+        // SAFETY: no status is asked for.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
     }
 }
 
@@ -231,7 +274,9 @@ fn a_thread_that_is_stopped_in_mid_call_stops_no_worker() {
     let words = SharedWords::new();
     let mut child = Ended(words.start_child("the_process_whose_threads_are_stopped"));
     wait_for_child("the child to start", || {
-        [CPUS, UNPARKER, SPAWNER].iter().all(|word| words.word(*word).load(SeqCst) != 0)
+        [CPUS, UNPARKER, SPAWNER]
+            .iter()
+            .all(|word| words.word(*word).load(SeqCst) != 0)
     });
     let tid = |word: usize| words.word(word).load(SeqCst) as i32;
     let victims = match [UNPARKER, SPAWNER].map(|word| Traced::seize(tid(word))) {
@@ -257,7 +302,10 @@ fn a_thread_that_is_stopped_in_mid_call_stops_no_worker() {
     victims.iter().for_each(Traced::halt);
     victims.into_iter().for_each(Traced::release);
     words.word(OVER).store(1, SeqCst);
-    assert!(child.0.wait().unwrap().success(), "no task of the child was lost");
+    assert!(
+        child.0.wait().unwrap().success(),
+        "no task of the child was lost"
+    );
 }
 
 /// Stops a thread somewhere, and waits for signs of life while it is stopped.
@@ -265,7 +313,10 @@ fn stop_once(words: &SharedWords, victim: &Traced, beats: &[usize], rng: &mut Rn
     std::thread::sleep(Duration::from_micros(rng.below(2_000) as u64));
     victim.halt();
     victim.step(rng.below(200));
-    let seen: Vec<u64> = beats.iter().map(|beat| words.word(*beat).load(SeqCst)).collect();
+    let seen: Vec<u64> = beats
+        .iter()
+        .map(|beat| words.word(*beat).load(SeqCst))
+        .collect();
     std::thread::sleep(Duration::from_millis(20));
     for (beat, seen) in beats.iter().zip(seen) {
         wait_for_child("a sign of life while a thread is stopped", || {

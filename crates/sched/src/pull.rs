@@ -3,7 +3,11 @@
 //! The kernel's direct pull locks every overloaded runqueue in turn and may drag over several tasks, of
 //! which only the last was worth it; with a hundred CPUs dropping at once they all queue for one lock.
 //! Here each CPU publishes its best candidate, so a puller knows which single runqueue to lock. It checks
-//! again under that lock, takes one task and is done; if the answer was stale it asks for the next best.
+//! again under that lock and takes one task; if the answer was stale it asks for the next best.
+//!
+//! The published candidate may not be allowed here, and what was taken instead may be less urgent than a
+//! candidate elsewhere. So after a task was taken the puller publishes its new level and plans once more;
+//! with free affinity there is nothing more to find.
 //!
 //! A candidate may be stuck: it holds a migrate-disable guard, or is bound to its CPU, under a more urgent
 //! task. Then the more urgent one should leave ([`crate::push_away`]), and the puller asks it to.
@@ -29,6 +33,7 @@ pub struct Plan {
 #[must_use]
 pub enum Outcome<T> {
     /// This task is off its runqueue and belongs to the puller; it keeps its place ([`crate::Place::Keep`]).
+    /// Once it is queued and published, plan again.
     Moved(TaskRef<T>),
     /// The best candidate cannot move, but the current task there could leave: make that CPU reschedule,
     /// exclude it and plan again.

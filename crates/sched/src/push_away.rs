@@ -6,7 +6,7 @@
 //! urgent than M: two migrations and nothing gained. Here the target must run less than **M**.
 //!
 //! H pays one migration, at its next safe point: it takes no interrupt for a lower task. If H itself holds
-//! a guard it goes when it drops the last one ([`Outcome::WhenReleased`]).
+//! a guard it goes when it drops the last one ([`Plan::WhenReleased`]).
 //!
 //! The displaced task lands on a strictly lower CPU each time, so a chain of these ends.
 

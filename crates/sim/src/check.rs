@@ -28,7 +28,7 @@ mod published;
 mod top_n;
 mod truth;
 
-pub use truth::Truth;
+pub(crate) use truth::Truth;
 
 use crate::machine::Machine;
 

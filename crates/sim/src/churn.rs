@@ -51,7 +51,7 @@ pub fn run(cpus: usize, seed: u64, events: u64) -> ChurnReport {
 pub fn run_with(cpus: usize, seed: u64, events: u64, sabotage: Sabotage) -> ChurnReport {
     let mut choices = Oracle::new(seed);
     let mix = Mix::draw(&mut choices, cpus);
-    let machine = Machine::with_sabotage(cpus, choices.next(), sabotage);
+    let machine = Machine::with_sabotage(cpus, choices.next_word(), sabotage);
     let mut churn = Churn {
         machine,
         choices,

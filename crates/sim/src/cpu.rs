@@ -17,7 +17,7 @@
 //!      │          └── WAKING ◄─────────┴──────────┘
 //! ```
 //!
-//! Each name is a [`Phase`]; the steps are in `pass.rs` and `idling.rs`.
+//! Each name is a [`Phase`]; the steps are in `pass.rs`, `balancing.rs` and `idling.rs`.
 
 use corelane_sched::{
     CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Level, Place, Runqueue, TaskRef, Why, pull, push,

@@ -9,12 +9,13 @@
 //! |---|---|
 //! | [`Machine`] | virtual CPUs over one root domain, advanced by micro-steps |
 //! | [`Oracle`] | the one source of every choice |
-//! | [`check`] | the invariants, recomputed from the ledger |
+//! | `check` | the invariants, recomputed from the ledger |
 //! | [`churn`] | random events on many CPUs |
 //! | [`journal`] | the worked example of the article that the algorithm comes from |
 //! | [`Sabotage`] | faults that prove that the checkers can fail |
 
-pub mod check;
+mod balancing;
+mod check;
 pub mod churn;
 mod cpu;
 mod delivery;

@@ -1,11 +1,12 @@
 //! The micro-steps of one pass of the scheduler on one CPU.
 //!
 //! The order is the runtime's: settle what ran, collect letters, review, publish; pull with the own lock
-//! released; pick and publish; push; kick. Each function here is one micro-step and returns the next phase.
+//! released; pick and publish; push; kick. Pulling and pushing are in `balancing.rs`. Each function that
+//! returns a phase is one micro-step, and the phase is the next.
 
 use corelane_sched::{
-    Arrival, Change, Commit, Leftover, Letter, Next, Place, Verdict, Why, change, leftover, pull,
-    push, push_away, review, select_cpu,
+    Arrival, Change, Commit, Leftover, Letter, Next, Place, Verdict, Why, change, leftover,
+    push_away, review, select_cpu,
 };
 
 use crate::Sabotage;
@@ -129,7 +130,7 @@ impl Machine {
         }
     }
 
-    fn review(&mut self, cpu: usize, why: Why) {
+    pub(crate) fn review(&mut self, cpu: usize, why: Why) {
         let rq = &self.cpus[cpu].rq;
         let task = rq.current().expect("there is a current task").clone();
         if task.entity().held() == 0 {
@@ -179,63 +180,6 @@ impl Machine {
         }
     }
 
-    fn plan_pull(&mut self, cpu: usize, search: Search) -> Phase {
-        let me = self.cpus[cpu].id;
-        let Some(plan) = pull::plan(&self.domain, me, search.level, &search.tried) else {
-            return Phase::Picking;
-        };
-        let mut candidates = self.cpus[plan.from.index()].rq.pullable();
-        let unchecked = candidates.next().map(|task| task.body);
-        let taken = unchecked.filter(|_| self.sabotage == Sabotage::NoRevalidation);
-        Phase::Pulling(search, plan, taken)
-    }
-
-    fn commit_pull(
-        &mut self,
-        cpu: usize,
-        mut search: Search,
-        plan: pull::Plan,
-        unchecked: Option<TaskId>,
-    ) -> Phase {
-        let (me, from) = (self.cpus[cpu].id, plan.from.index());
-        if let Some(task) = unchecked {
-            // What follows is undefined in a real queue; the ledger stops the machine before that.
-            self.hand_over(task, Spot::Queued(from), Spot::Queued(from));
-            if self.violations() > 0 {
-                return Phase::Picking;
-            }
-        }
-        let outcome = pull::commit(&mut self.cpus[from].rq, me, search.level);
-        if self.sabotage != Sabotage::NoPublishOfSource {
-            let _ = self.cpus[from].rq.publish(&self.domain);
-        }
-        match outcome {
-            pull::Outcome::Moved(task) => {
-                self.hand_over(task.body, Spot::Queued(from), Spot::Hand);
-                self.tally.pulls += 1;
-                self.tally.migrations += 1;
-                return Phase::Receiving(search, task);
-            }
-            pull::Outcome::AskToLeave => self.kick_later(cpu, from),
-            pull::Outcome::Stale => {}
-        }
-        search.tried.insert(plan.from);
-        Phase::Planning(search)
-    }
-
-    /// Queues what was pulled, then looks for more urgent work: the first answer is the best only if no
-    /// affinity stood in the way. Each search is at the level that was published before it.
-    fn receive(&mut self, cpu: usize, mut search: Search, task: Task) -> Phase {
-        self.arrive(cpu, task, Place::Keep);
-        if self.cpus[cpu].rq.current().is_some() && self.cpus[cpu].rq.must_switch() {
-            self.review(cpu, Why::Asked);
-        }
-        let rq = &mut self.cpus[cpu].rq;
-        let _ = rq.publish(&self.domain);
-        search.level = rq.top();
-        Phase::Planning(search)
-    }
-
     fn pick(&mut self, cpu: usize) -> Phase {
         if self.cpus[cpu].rq.current().is_none()
             && let Some(task) = self.cpus[cpu].rq.pick_next().cloned()
@@ -255,33 +199,6 @@ impl Machine {
             self.object(format!(
                 "migrate-disable: {task:?} took its guard on CPU {home} and runs on CPU {cpu}"
             ));
-        }
-    }
-
-    fn plan_push(&mut self, cpu: usize) -> Phase {
-        if self.sabotage == Sabotage::NoPush {
-            return Phase::Finishing;
-        }
-        match push::plan(&self.cpus[cpu].rq, &self.domain) {
-            Some(plan) => Phase::Pushing(plan),
-            None => Phase::Finishing,
-        }
-    }
-
-    fn commit_push(&mut self, cpu: usize, plan: push::Plan<TaskId>) -> Phase {
-        match push::commit(&mut self.cpus[cpu].rq, &self.domain, plan) {
-            push::Outcome::Moved { task, to } => {
-                self.hand_over(task.body, Spot::Queued(cpu), Spot::Hand);
-                self.tally.pushes += 1;
-                self.tally.migrations += 1;
-                self.send(cpu, task, Place::Keep, to.index());
-                let _ = self.cpus[cpu].rq.publish(&self.domain);
-                Phase::PushPlanning
-            }
-            push::Outcome::Stale => {
-                self.cpus[cpu].need_resched = true;
-                Phase::Finishing
-            }
         }
     }
 

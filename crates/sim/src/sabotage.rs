@@ -25,6 +25,8 @@ pub enum Sabotage {
     NoLateWake,
     /// A puller does not publish for the CPU from which it took a task.
     NoPublishOfSource,
+    /// A puller is content with the first task it gets.
+    OnePull,
     /// A pass ends without asking what it left undone.
     NoLeftover,
 }

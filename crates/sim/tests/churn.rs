@@ -62,10 +62,8 @@ fn objections(sabotage: Sabotage) -> Vec<String> {
         .filter_map(|run| run.first_violation)
         .map(kind)
         .collect();
-    println!("{sabotage:?} {}", kinds.len());
     kinds.sort();
     kinds.dedup();
-    println!("{kinds:?}");
     kinds
 }
 
@@ -88,6 +86,7 @@ the_churn_notices! {
     a_worker_that_does_not_look_before_it_sleeps_is_noticed: NoLookBeforeSleep by "conservation";
     a_late_wake_that_is_ignored_is_noticed: NoLateWake by "conservation";
     a_source_that_is_not_published_is_noticed: NoPublishOfSource by "overload";
+    a_puller_that_stops_at_the_first_task_is_noticed: OnePull by "blocking pair";
     a_pass_that_does_not_ask_what_is_left_is_noticed: NoLeftover by "held shift";
 }
 

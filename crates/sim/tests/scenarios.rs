@@ -293,3 +293,28 @@ fn s33_twice_as_many_equals_as_cpus_take_turns_where_they_are() {
         assert_eq!((turns, m.tally().migrations), ([5; 8], 0));
     });
 }
+
+#[test]
+fn a_pull_whose_first_answer_an_affinity_narrowed_goes_on_to_the_best() {
+    play(4, |m| {
+        let busy: Vec<TaskId> = (0..4).map(|cpu| run_on(m, 99, cpu)).collect();
+        let hidden_by = run_bound(m, 90, &[0, 2], 0);
+        let (second, best) = (run_on(m, 70, 0), run_on(m, 85, 3));
+        block(m, busy[1]);
+        assert_eq!(m.running_on(best), Some(1));
+        assert_eq!(m.queued_on(hidden_by), Some(0));
+        assert!(m.queued_on(second).is_some());
+    });
+}
+
+#[test]
+fn a_task_raised_and_lowered_again_while_it_is_pulled_leaves_nobody_behind() {
+    play(3, |m| {
+        let busy: Vec<TaskId> = (0..3).map(|cpu| run_on(m, 90, cpu)).collect();
+        let (pulled, other) = (run_on(m, 60, 0), run_on(m, 40, 2));
+        let _ = m.block(busy[1]);
+        let _ = m.set_priority(pulled, 20);
+        m.settle();
+        assert_eq!(m.running_on(other), Some(1));
+    });
+}

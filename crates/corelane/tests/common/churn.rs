@@ -74,10 +74,18 @@ impl Book {
     fn stir(self: &Arc<Self>, rng: &mut Rng, spawn: impl Fn(Priority, Arc<Book>, usize)) {
         let index = rng.below(self.entries.len());
         let entry = &self.entries[index];
-        if entry.state.compare_exchange(PARKED, RUNNABLE, SeqCst, SeqCst).is_ok() {
+        if entry
+            .state
+            .compare_exchange(PARKED, RUNNABLE, SeqCst, SeqCst)
+            .is_ok()
+        {
             let task = entry.task.lock().unwrap().clone();
             task.expect("a parked entry has a task").unpark();
-        } else if entry.state.compare_exchange(EMPTY, RUNNABLE, SeqCst, SeqCst).is_ok() {
+        } else if entry
+            .state
+            .compare_exchange(EMPTY, RUNNABLE, SeqCst, SeqCst)
+            .is_ok()
+        {
             // It enters its own handle when it starts: the spawner may be preempted by it at once.
             spawn(prio(entry.prio.load(SeqCst)), self.clone(), index);
         }
@@ -186,13 +194,26 @@ impl Book {
         let (seen, running) = (replay.runnable(), replay.running());
         let all_seen = runnable.iter().all(|(_, id)| *id == 0 || seen.contains(id));
         let is_complete = all_seen && runnable.len() == seen.len();
-        let urgent = |id: &u64| runnable.iter().find(|(_, other)| other == id).map(|(prio, _)| *prio);
+        let urgent = |id: &u64| {
+            runnable
+                .iter()
+                .find(|(_, other)| other == id)
+                .map(|(prio, _)| *prio)
+        };
         let mut prios: Vec<u8> = running.iter().map(urgent).collect::<Option<_>>()?;
         prios.sort_unstable();
         prios.reverse();
-        let best: Vec<u8> = runnable.iter().take(runtime.cpus()).map(|(prio, _)| *prio).collect();
+        let best: Vec<u8> = runnable
+            .iter()
+            .take(runtime.cpus())
+            .map(|(prio, _)| *prio)
+            .collect();
         let snapshot = runtime.snapshot();
-        let shown = snapshot.cpus.iter().filter_map(|cpu| cpu.running.map(|(id, _)| id)).collect();
+        let shown = snapshot
+            .cpus
+            .iter()
+            .filter_map(|cpu| cpu.running.map(|(id, _)| id))
+            .collect();
         (is_complete && prios == best && running == shown).then_some(runnable.len())
     }
 
@@ -226,23 +247,41 @@ impl Book {
     pub fn end(&self, runtime: Exclusive) {
         self.over.store(1, SeqCst);
         let report = runtime.shutdown(Duration::from_secs(5));
-        assert!(report.abandoned.is_empty(), "every task reaches a safe point: {report:?}");
+        assert!(
+            report.abandoned.is_empty(),
+            "every task reaches a safe point: {report:?}"
+        );
     }
 }
 
-/// Churns `tasks` tasks for `rounds` rounds and checks the promise after each; returns the changes made.
-pub fn keep_promise(tasks: usize, churn: Churn, rounds: usize, steps: i64, seed: u64) -> u64 {
+/// Churns `tasks` tasks for `rounds` rounds, or fewer if that takes longer than `seconds_max`, and checks the
+/// promise after each; returns the changes of priority.
+pub fn keep_promise(
+    tasks: usize,
+    churn: Churn,
+    rounds: usize,
+    steps: i64,
+    seed: u64,
+    seconds_max: u64,
+) -> u64 {
     let runtime = crate::common::builder().events(1 << 16).build().unwrap();
     let (book, mut replay, mut rng) = (Book::new(tasks, churn), Replay::new(), Rng::new(seed));
-    let mut contended = 0;
-    for round in 0..rounds {
+    let (mut contended, mut round, start) = (0, 0, Instant::now());
+    while round < rounds && start.elapsed().as_secs() < seconds_max {
         book.stir_up(&runtime, &mut rng, steps);
         let runnable = book.expect_promise(&runtime, &mut replay, round);
         contended += usize::from(runnable > runtime.cpus());
+        round += 1;
     }
     assert_eq!(runtime.stats().events_dropped, 0, "the record has no hole");
-    assert!(contended > rounds / 20, "only {contended} rounds had more tasks than CPUs");
-    println!("{tasks} tasks, {rounds} rounds, {contended} contended, {:?}", runtime.stats());
+    assert!(
+        contended > round / 20,
+        "only {contended} of {round} rounds had more tasks than CPUs"
+    );
+    println!(
+        "{tasks} tasks, {round} of {rounds} rounds, {contended} contended, {:?}",
+        runtime.stats()
+    );
     let changes = book.changes.load(Relaxed);
     book.end(runtime);
     changes

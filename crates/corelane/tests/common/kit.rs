@@ -55,7 +55,10 @@ pub fn every(runtime: &Runtime) -> CpuSet {
 /// Says why a test that needs two CPUs does not run here.
 pub fn has_two_cpus(runtime: &Runtime) -> bool {
     if runtime.cpus() < 2 {
-        eprintln!("skipped: this test needs two CPUs, the runtime has {}", runtime.cpus());
+        eprintln!(
+            "skipped: this test needs two CPUs, the runtime has {}",
+            runtime.cpus()
+        );
         return false;
     }
     true
@@ -103,7 +106,10 @@ impl Replay {
             }
             EventKind::Switch { task, .. } => {
                 let before = self.running.insert(cpu, task);
-                assert_eq!(before, None, "CPU {cpu} switches to {task} while another runs there");
+                assert_eq!(
+                    before, None,
+                    "CPU {cpu} switches to {task} while another runs there"
+                );
             }
             EventKind::Preempt { task, .. } | EventKind::Yield { task, .. } => self.stop(cpu, task),
             EventKind::Block { task } | EventKind::Exit { task } => {
@@ -123,6 +129,10 @@ impl Replay {
     }
 
     fn stop(&mut self, cpu: usize, task: u64) {
-        assert_eq!(self.running.remove(&cpu), Some(task), "what stops on CPU {cpu} ran there");
+        assert_eq!(
+            self.running.remove(&cpu),
+            Some(task),
+            "what stops on CPU {cpu} ran there"
+        );
     }
 }

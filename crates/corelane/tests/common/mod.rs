@@ -26,7 +26,10 @@ impl std::ops::Deref for Exclusive {
 impl Exclusive {
     /// Ends the runtime and returns its report.
     pub fn shutdown(mut self, limit: Duration) -> corelane::Report {
-        self.runtime.take().expect("present until dropped").shutdown(limit)
+        self.runtime
+            .take()
+            .expect("present until dropped")
+            .shutdown(limit)
     }
 }
 
@@ -55,7 +58,10 @@ impl ExclusiveBuilder {
     pub fn build(self) -> Result<Exclusive, corelane::BuildError> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         start_watchdog();
-        Ok(Exclusive { runtime: Some(self.0.build()?), _turn: turn })
+        Ok(Exclusive {
+            runtime: Some(self.0.build()?),
+            _turn: turn,
+        })
     }
 }
 
@@ -65,7 +71,9 @@ pub fn builder() -> ExclusiveBuilder {
 
 /// A runtime on all CPUs.
 pub fn runtime() -> Exclusive {
-    builder().build().expect("a runtime on all CPUs of this process")
+    builder()
+        .build()
+        .expect("a runtime on all CPUs of this process")
 }
 
 pub fn prio(value: u8) -> Priority {

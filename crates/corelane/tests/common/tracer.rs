@@ -43,7 +43,10 @@ impl SharedWords {
         // SAFETY: a fresh mapping of a file of that size.
         let words = unsafe { libc::mmap(ptr::null_mut(), WORDS * 8, prot, flags, fd, 0) };
         assert_ne!(words, libc::MAP_FAILED, "mmap: {}", Error::last_os_error());
-        SharedWords { words: words.cast(), fd }
+        SharedWords {
+            words: words.cast(),
+            fd,
+        }
     }
 
     pub fn word(&self, index: usize) -> &AtomicU64 {
@@ -56,7 +59,10 @@ impl SharedWords {
     pub fn start_child(&self, name: &str) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", name, "--test-threads=1", "--nocapture"]);
-        command.env(CHILD, format!("{name}={}", self.fd)).spawn().unwrap()
+        command
+            .env(CHILD, format!("{name}={}", self.fd))
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -79,7 +85,11 @@ pub enum Stop {
 impl Traced {
     /// Starts to trace a thread; the error says why the host refuses.
     pub fn seize(tid: i32) -> Result<Traced, Error> {
-        request(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
+        request(
+            libc::PTRACE_SEIZE,
+            tid,
+            libc::PTRACE_O_TRACESYSGOOD as usize,
+        )?;
         Ok(Traced(tid))
     }
 
@@ -143,7 +153,11 @@ fn syscall_stop(tid: i32) -> Stop {
     let size = size_of::<libc::ptrace_syscall_info>();
     // SAFETY: the kernel writes at most `size` bytes.
     let done = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, tid, size, &raw mut info) };
-    assert!(done > 0, "PTRACE_GET_SYSCALL_INFO: {}", Error::last_os_error());
+    assert!(
+        done > 0,
+        "PTRACE_GET_SYSCALL_INFO: {}",
+        Error::last_os_error()
+    );
     match info.op {
         // SAFETY: `op` says that this member is the one written.
         libc::PTRACE_SYSCALL_INFO_ENTRY => Stop::SyscallEntry(unsafe { info.u.entry.nr }),
@@ -154,5 +168,9 @@ fn syscall_stop(tid: i32) -> Stop {
 fn request(request: libc::c_uint, tid: i32, data: usize) -> Result<(), Error> {
     // SAFETY: none of the requests made here writes to memory of this process.
     let done = unsafe { libc::ptrace(request, tid, 0_usize, data) };
-    if done == -1 { Err(Error::last_os_error()) } else { Ok(()) }
+    if done == -1 {
+        Err(Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ pub(super) const IDLE: i16 = -1;
 
 /// Who runs and who is queued where.
 #[derive(Default)]
-pub struct Truth {
+pub(crate) struct Truth {
     /// The task that each CPU runs.
     pub(super) running: Vec<Option<TaskId>>,
     /// Its priority, or [`IDLE`].
