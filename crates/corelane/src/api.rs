@@ -36,7 +36,8 @@ where
 /// # Panics
 /// If the caller is not a task: use `Runtime::build_task`.
 pub fn build() -> TaskBuilder {
-    let fiber = Fiber::current().expect("task::spawn is called by a task; on an ordinary thread use Runtime::spawn");
+    let fiber = Fiber::current()
+        .expect("task::spawn is called by a task; on an ordinary thread use Runtime::spawn");
     TaskBuilder::new(fiber.task().body.shared.clone())
 }
 
@@ -109,7 +110,8 @@ fn sleep_on(fiber: &Fiber, deadline_ns: u64) {
 }
 
 fn park_until(deadline_ns: Option<u64>) -> bool {
-    let fiber = Fiber::current().expect("task::park is called by a task; nobody can unpark an ordinary thread");
+    let fiber = Fiber::current()
+        .expect("task::park is called by a task; nobody can unpark an ordinary thread");
     let task = fiber.task();
     if Fiber::carried().is_none() {
         return task.body.await_permit_natively(deadline_ns);

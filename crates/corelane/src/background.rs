@@ -16,7 +16,9 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 use corelane_os::{clock, futex};
-use corelane_sched::{Commit, CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake};
+use corelane_sched::{
+    Commit, CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake,
+};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use parking_lot::Mutex;
 
@@ -49,7 +51,10 @@ impl Background {
             timers: Mutex::new(TimerQueue::new()),
             stealer: OnceLock::new(),
         };
-        Background { lanes: (0..cpus).map(lane).collect(), stopping: AtomicBool::new(false) }
+        Background {
+            lanes: (0..cpus).map(lane).collect(),
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// Whether the lane of `cpu` has work, so that its worker should sleep rather than spin.
@@ -76,7 +81,9 @@ impl Background {
         let mut tasks = Vec::new();
         for lane in &self.lanes {
             tasks.extend(lane.inbox.take().filter_map(arrival));
-            tasks.extend(core::iter::from_fn(|| lane.stealer.get().and_then(steal_one)));
+            tasks.extend(core::iter::from_fn(|| {
+                lane.stealer.get().and_then(steal_one)
+            }));
         }
         tasks
     }
@@ -129,9 +136,13 @@ fn choose(shared: &Shared, task: &Task) -> usize {
     }
     let lanes = &shared.background.lanes;
     let is_free = |lane: &usize| {
-        lanes[*lane].is_asleep() && shared.domain.cpupri.level(CpuId::new(*lane)) <= Level::BACKGROUND
+        lanes[*lane].is_asleep()
+            && shared.domain.cpupri.level(CpuId::new(*lane)) <= Level::BACKGROUND
     };
-    (0..lanes.len()).map(|step| (last + step) % lanes.len()).find(is_free).unwrap_or(last)
+    (0..lanes.len())
+        .map(|step| (last + step) % lanes.len())
+        .find(is_free)
+        .unwrap_or(last)
 }
 
 /// The carrier of one lane.
@@ -151,8 +162,17 @@ impl<'a> LaneCarrier<'a> {
     pub(crate) fn new(shared: &'a Shared, cpu: CpuId) -> LaneCarrier<'a> {
         let lane = &shared.background.lanes[cpu.index()];
         let deque = Deque::new_fifo();
-        assert!(lane.stealer.set(deque.stealer()).is_ok(), "a lane has one carrier");
-        LaneCarrier { shared, cpu, lane, deque, held: VecDeque::new() }
+        assert!(
+            lane.stealer.set(deque.stealer()).is_ok(),
+            "a lane has one carrier"
+        );
+        LaneCarrier {
+            shared,
+            cpu,
+            lane,
+            deque,
+            held: VecDeque::new(),
+        }
     }
 
     /// Serves the lane until the runtime stops.
@@ -200,11 +220,18 @@ impl<'a> LaneCarrier<'a> {
     }
 
     fn queue(&mut self, task: Task) {
-        if task.entity().held() > 0 { self.held.push_back(task) } else { self.deque.push(task) }
+        if task.entity().held() > 0 {
+            self.held.push_back(task)
+        } else {
+            self.deque.push(task)
+        }
     }
 
     fn next(&mut self) -> Option<Task> {
-        self.held.pop_front().or_else(|| self.deque.pop()).or_else(|| self.steal())
+        self.held
+            .pop_front()
+            .or_else(|| self.deque.pop())
+            .or_else(|| self.steal())
     }
 
     fn steal(&mut self) -> Option<Task> {
@@ -228,7 +255,9 @@ impl<'a> LaneCarrier<'a> {
             return;
         }
         for letter in other.inbox.take() {
-            let Letter::Arrival(task, place) = letter else { continue };
+            let Letter::Arrival(task, place) = letter else {
+                continue;
+            };
             if task.entity().held() > 0 {
                 other.inbox.leave_arrival(task, place);
                 other.kick();

@@ -60,7 +60,10 @@ pub(crate) fn push(shared: &Shared, core: &mut Core, cpu: &Cpu, kicks: &mut Kick
         match push::commit(&mut core.rq, &shared.domain, plan) {
             push::Outcome::Moved { task, to } => {
                 cpu.stats.pushes.add_own();
-                cpu.events.push(|| EventKind::Migrate { task: task.body.id, to: to.index() as u16 });
+                cpu.events.push(|| EventKind::Migrate {
+                    task: task.body.id,
+                    to: to.index() as u16,
+                });
                 send_later(shared, task, Place::Keep, to, kicks);
                 let _ = core.rq.publish(&shared.domain);
             }
@@ -68,7 +71,8 @@ pub(crate) fn push(shared: &Shared, core: &mut Core, cpu: &Cpu, kicks: &mut Kick
                 // The target rose between two reads; it will push on what it gets. Look again at the
                 // next pass instead of chasing.
                 cpu.stats.stale.add_own();
-                cpu.need_resched.store(true, core::sync::atomic::Ordering::Relaxed); // Relaxed: own CPU.
+                cpu.need_resched
+                    .store(true, core::sync::atomic::Ordering::Relaxed); // Relaxed: own CPU.
                 break;
             }
         }
@@ -83,7 +87,7 @@ const TRIES_MAX: u32 = 8;
 /// One foreign lock per answer that was not stale; at most one answer per CPU. The holder of a foreign lock
 /// is a worker inside the scheduler, which holds it for a bounded time and sleeps on nothing.
 ///
-/// `first` is the plan to begin with; `tried` is scratch space, empty before and after.
+/// `first` is the plan to begin with; CPUs that had nothing after all are put into `tried`.
 pub(crate) fn pull(
     shared: &Shared,
     cpu: &Cpu,
@@ -93,7 +97,6 @@ pub(crate) fn pull(
     kicks: &mut Kicks,
 ) -> Option<Task> {
     let mut next = Some(first);
-    let mut pulled = None;
     while let Some(plan) = next {
         let source = shared.cpu(plan.from);
         let mut core = lock(source);
@@ -103,15 +106,17 @@ pub(crate) fn pull(
         }
         if let pull::Outcome::Moved(task) = &outcome {
             let to = cpu.id.index() as u16;
-            source.events.push(|| EventKind::Migrate { task: task.body.id, to });
+            source.events.push(|| EventKind::Migrate {
+                task: task.body.id,
+                to,
+            });
             source.show(&core);
         }
         drop(core);
         match outcome {
             pull::Outcome::Moved(task) => {
                 cpu.stats.pulls.add_own();
-                pulled = Some(task);
-                break;
+                return Some(task);
             }
             pull::Outcome::AskToLeave => kicks.add(plan.from),
             pull::Outcome::Stale => cpu.stats.stale.add_own(),
@@ -119,8 +124,7 @@ pub(crate) fn pull(
         tried.insert(plan.from);
         next = pull::plan(&shared.domain, cpu.id, my_level, tried);
     }
-    tried.clear();
-    pulled
+    None
 }
 
 fn lock(source: &Cpu) -> parking_lot::MutexGuard<'_, Core> {

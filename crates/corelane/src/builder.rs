@@ -103,7 +103,8 @@ impl Builder {
         if Fiber::current().is_some() {
             return Err(BuildError::Nested);
         }
-        let topology = Topology::discover().map_err(|error| BuildError::Topology(error.to_string()))?;
+        let topology =
+            Topology::discover().map_err(|error| BuildError::Topology(error.to_string()))?;
         let chosen = choose(&config.cpus, &topology)?;
         let kernels: Vec<KernelCpu> = chosen.iter().map(|cpu| cpu.kernel).collect();
         let claims = Claims::take(&kernels)?;
@@ -113,15 +114,28 @@ impl Builder {
         require(&config, &cpus)?;
         let fifo_granted = cpus.iter().all(|cpu| cpu.fifo.is_granted());
         let shared = share(&config, &chosen, fifo_granted);
-        shared.fibers.grow(&shared, config.fibers).map_err(|error| {
-            shared.fibers.finish(&shared);
-            BuildError::Fiber(error)
-        })?;
+        shared
+            .fibers
+            .grow(&shared, config.fibers)
+            .map_err(|error| {
+                shared.fibers.finish(&shared);
+                BuildError::Fiber(error)
+            })?;
         let threads = start_threads(&config, &kernels, workers, &shared).inspect_err(|_| {
             shared.fibers.finish(&shared);
         })?;
-        let status = Status::new(&config, cpus, memory, shared.fibers.backend(), host::examine(&asked(&config)));
-        Ok(Runtime { shared, carriers: Some(Carriers { threads, claims }), status })
+        let status = Status::new(
+            &config,
+            cpus,
+            memory,
+            shared.fibers.backend(),
+            host::examine(&asked(&config)),
+        );
+        Ok(Runtime {
+            shared,
+            carriers: Some(Carriers { threads, claims }),
+            status,
+        })
     }
 }
 
@@ -138,17 +152,30 @@ fn asked(config: &Config) -> Asked {
 
 fn choose(cpus: &Cpus, topology: &Topology) -> Result<Vec<TopologyCpu>, BuildError> {
     let all = topology.cpus();
-    let allowed = || all.iter().map(|cpu| cpu.kernel.0 as usize).collect::<Vec<usize>>();
+    let allowed = || {
+        all.iter()
+            .map(|cpu| cpu.kernel.0 as usize)
+            .collect::<Vec<usize>>()
+    };
     let chosen: Vec<TopologyCpu> = match cpus {
         Cpus::All => all.to_vec(),
         Cpus::Count(asked) if *asked > all.len() => {
-            return Err(BuildError::TooManyCpus { asked: *asked, allowed: allowed() });
+            return Err(BuildError::TooManyCpus {
+                asked: *asked,
+                allowed: allowed(),
+            });
         }
         Cpus::Count(count) => all[..*count].to_vec(),
         Cpus::Kernel(numbers) => {
             let find = |number: &usize| {
-                let found = all.iter().find(|cpu| cpu.kernel.0 as usize == *number).cloned();
-                found.ok_or_else(|| BuildError::ForeignCpu { cpu: *number, allowed: allowed() })
+                let found = all
+                    .iter()
+                    .find(|cpu| cpu.kernel.0 as usize == *number)
+                    .cloned();
+                found.ok_or_else(|| BuildError::ForeignCpu {
+                    cpu: *number,
+                    allowed: allowed(),
+                })
             };
             let mut numbers = numbers.clone();
             numbers.sort_unstable();
@@ -158,7 +185,10 @@ fn choose(cpus: &Cpus, topology: &Topology) -> Result<Vec<TopologyCpu>, BuildErr
     };
     match chosen.len() {
         0 => Err(BuildError::NoCpus),
-        asked if asked > CpuId::CPUS_MAX => Err(BuildError::TooManyCpus { asked, allowed: allowed() }),
+        asked if asked > CpuId::CPUS_MAX => Err(BuildError::TooManyCpus {
+            asked,
+            allowed: allowed(),
+        }),
         _ => Ok(chosen),
     }
 }
@@ -174,7 +204,9 @@ fn lock_memory(config: &Config) -> Result<Grant, BuildError> {
             reason: refused.reason,
             remedy: refused.remedy.into(),
         }),
-        Err(refused) => Ok(Grant::Refused { reason: refused.to_string() }),
+        Err(refused) => Ok(Grant::Refused {
+            reason: refused.to_string(),
+        }),
     }
 }
 
@@ -192,7 +224,12 @@ fn cpu_status(workers: &[Starting], kernels: &[KernelCpu]) -> Vec<CpuStatus> {
         fifo: worker.grants.fifo.clone(),
         pin: worker.grants.pin.clone(),
     };
-    workers.iter().zip(kernels).enumerate().map(status).collect()
+    workers
+        .iter()
+        .zip(kernels)
+        .enumerate()
+        .map(status)
+        .collect()
 }
 
 fn require(config: &Config, cpus: &[CpuStatus]) -> Result<(), BuildError> {
@@ -258,9 +295,16 @@ fn start_threads(
     workers: Vec<Starting>,
     shared: &Arc<Shared>,
 ) -> Result<Vec<carriers::Carrier>, BuildError> {
-    let mut others = vec![carriers::start_growth(config.fifo_level)?, carriers::start_housekeeping()?];
+    let mut others = vec![
+        carriers::start_growth(config.fifo_level)?,
+        carriers::start_housekeeping()?,
+    ];
     for (slot, kernel) in kernels.iter().enumerate() {
         others.push(carriers::start_lane(CpuId::new(slot), *kernel)?);
     }
-    Ok(workers.into_iter().chain(others).map(|thread| thread.start(shared)).collect())
+    Ok(workers
+        .into_iter()
+        .chain(others)
+        .map(|thread| thread.start(shared))
+        .collect())
 }

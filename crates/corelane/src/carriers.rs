@@ -11,8 +11,8 @@
 //! to ask. Threads start before the shared part exists, because that depends on what they were granted.
 
 use core::sync::atomic::{AtomicBool, Ordering::*};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use corelane_os::cpuset::KernelCpu;
@@ -81,26 +81,40 @@ pub(crate) struct Carriers {
 }
 
 /// Starts the worker of one CPU.
-pub(crate) fn start_worker(id: CpuId, kernel: KernelCpu, level: u8) -> Result<Starting, BuildError> {
+pub(crate) fn start_worker(
+    id: CpuId,
+    kernel: KernelCpu,
+    level: u8,
+) -> Result<Starting, BuildError> {
     let name = format!("corelane-w{}", id.index());
-    start(name, Policy::Fifo { level }, Some(kernel), move |shared| Worker::new(shared, id).run())
+    start(name, Policy::Fifo { level }, Some(kernel), move |shared| {
+        Worker::new(shared, id).run()
+    })
 }
 
 /// Starts the background carrier of one CPU.
 pub(crate) fn start_lane(id: CpuId, kernel: KernelCpu) -> Result<Starting, BuildError> {
     let name = format!("corelane-b{}", id.index());
-    start(name, Policy::Other, Some(kernel), move |shared| LaneCarrier::new(shared, id).serve())
+    start(name, Policy::Other, Some(kernel), move |shared| {
+        LaneCarrier::new(shared, id).serve()
+    })
 }
 
 /// Starts the thread that adds fibers.
 pub(crate) fn start_growth(level: u8) -> Result<Starting, BuildError> {
-    let policy = Policy::Fifo { level: level + LEVELS_ABOVE_BASE };
-    start("corelane-grow".into(), policy, None, |shared| shared.fibers.serve_growth(shared))
+    let policy = Policy::Fifo {
+        level: level + LEVELS_ABOVE_BASE,
+    };
+    start("corelane-grow".into(), policy, None, |shared| {
+        shared.fibers.serve_growth(shared)
+    })
 }
 
 /// Starts the housekeeping thread.
 pub(crate) fn start_housekeeping() -> Result<Starting, BuildError> {
-    start("corelane-house".into(), Policy::Other, None, |shared| shared.housekeeping.serve())
+    start("corelane-house".into(), Policy::Other, None, |shared| {
+        shared.housekeeping.serve()
+    })
 }
 
 fn start(
@@ -119,9 +133,22 @@ fn start(
         serve_until_stopped(&started, serve);
         at_exit.store(true, Release); // Release: pairs with `has_exited`.
     };
-    let handle = Builder::new().name(name).spawn(live).map_err(BuildError::Thread)?;
-    let (tid, grants) = reported.recv().expect("a starting thread reports what it was granted");
-    Ok(Starting { carrier: Carrier { tid, exited, handle }, grants, start })
+    let handle = Builder::new()
+        .name(name)
+        .spawn(live)
+        .map_err(BuildError::Thread)?;
+    let (tid, grants) = reported
+        .recv()
+        .expect("a starting thread reports what it was granted");
+    Ok(Starting {
+        carrier: Carrier {
+            tid,
+            exited,
+            handle,
+        },
+        grants,
+        start,
+    })
 }
 
 /// A build that fails drops the sender, and the thread returns.

@@ -21,7 +21,9 @@ impl Claims {
     pub(crate) fn take(cpus: &[KernelCpu]) -> Result<Claims, BuildError> {
         let mut claimed = CLAIMED.lock();
         if let Some(cpu) = cpus.iter().find(|cpu| claimed.contains(&cpu.0)) {
-            return Err(BuildError::CpuInUse { cpu: cpu.0 as usize });
+            return Err(BuildError::CpuInUse {
+                cpu: cpu.0 as usize,
+            });
         }
         claimed.extend(cpus.iter().map(|cpu| cpu.0));
         Ok(Claims(cpus.to_vec()))

@@ -27,7 +27,10 @@ pub(crate) struct Completion {
 
 impl Completion {
     pub(crate) const fn new() -> Completion {
-        Completion { word: AtomicU32::new(0), waiter: Mutex::new(None) }
+        Completion {
+            word: AtomicU32::new(0),
+            waiter: Mutex::new(None),
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {

@@ -100,14 +100,20 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<(), BuildError> {
         let max = FIFO_LEVEL_MAX - LEVELS_ABOVE_BASE;
         if !(1..=max).contains(&self.fifo_level) {
-            return Err(BuildError::FifoPriority { asked: self.fifo_level, max });
+            return Err(BuildError::FifoPriority {
+                asked: self.fifo_level,
+                max,
+            });
         }
         if self.fibers == 0 {
             return Err(BuildError::NoFibers);
         }
         if self.stack_bytes < STACK_SIZE_MIN {
             let min = STACK_SIZE_MIN;
-            return Err(BuildError::StackTooSmall { asked: self.stack_bytes, min });
+            return Err(BuildError::StackTooSmall {
+                asked: self.stack_bytes,
+                min,
+            });
         }
         Ok(())
     }

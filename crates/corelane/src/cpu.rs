@@ -95,7 +95,8 @@ impl Cpu {
         // Relaxed: each is a value of its own, for observers.
         self.running.store(running, Relaxed);
         self.queued.store(core.rq.queued() as u32, Relaxed);
-        self.queued_top.store(core.rq.top_queued().map_or(0, Prio::get), Relaxed);
+        self.queued_top
+            .store(core.rq.top_queued().map_or(0, Prio::get), Relaxed);
         let deadline_ns = core.timers.next_deadline_ns().unwrap_or(u64::MAX);
         self.next_deadline_ns.store(deadline_ns, Relaxed);
     }

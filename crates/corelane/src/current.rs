@@ -230,7 +230,11 @@ impl Fiber {
         // SAFETY: parked, since its last carrier left it before the task became runnable; a task holds
         // nothing that is tied to its carrier's kernel thread (that is what `native` is for).
         let resumed = unsafe { inner.resume() };
-        assert_eq!(resumed, Resumed::Suspended, "a fiber's body suspends at the end of a task");
+        assert_eq!(
+            resumed,
+            Resumed::Suspended,
+            "a fiber's body suspends at the end of a task"
+        );
     }
 
     /// What the body wanted when it suspended.
@@ -276,10 +280,17 @@ impl Fiber {
         // The request that came with a cancellation may have been answered inside a call that is no point of
         // cancellation, and for a background task there is none.
         self.unwind_if_cancelled();
-        let alarm_ns = cpu.next_deadline_ns.load(Relaxed).min(self.slice_end_ns.get());
+        let alarm_ns = cpu
+            .next_deadline_ns
+            .load(Relaxed)
+            .min(self.slice_end_ns.get());
         if alarm_ns != u64::MAX && clock::now_ns() >= alarm_ns {
             let slice_is_over = self.slice_end_ns.get() <= alarm_ns;
-            self.review(if slice_is_over { Why::SliceEnd } else { Why::Asked });
+            self.review(if slice_is_over {
+                Why::SliceEnd
+            } else {
+                Why::Asked
+            });
         }
     }
 
@@ -314,6 +325,7 @@ impl Fiber {
             return;
         }
         body.armed_on.store(NOT_ARMED, Relaxed); // Relaxed: ours while we run.
-        self.shared().disarm(self.task_node(), CpuId::new(armed_on as usize));
+        self.shared()
+            .disarm(self.task_node(), CpuId::new(armed_on as usize));
     }
 }

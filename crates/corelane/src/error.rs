@@ -69,14 +69,19 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BuildError::Topology(why) => write!(f, "the CPUs of this host could not be read: {why}"),
+            BuildError::Topology(why) => {
+                write!(f, "the CPUs of this host could not be read: {why}")
+            }
             BuildError::TooManyCpus { asked, allowed } => write!(
                 f,
                 "{asked} CPUs were asked for, but this process may use {} ({allowed:?}): ask for fewer, or widen \
                  its affinity mask (taskset) or cpuset",
                 allowed.len()
             ),
-            BuildError::NoCpus => write!(f, "a runtime needs at least one CPU: use Cpus::All or name one"),
+            BuildError::NoCpus => write!(
+                f,
+                "a runtime needs at least one CPU: use Cpus::All or name one"
+            ),
             BuildError::ForeignCpu { cpu, allowed } => write!(
                 f,
                 "CPU {cpu} is not in this process's affinity mask {allowed:?}: choose among these, or widen the \
@@ -91,20 +96,29 @@ impl fmt::Display for BuildError {
                 f,
                 "a task cannot build a runtime: use task::spawn, or build it on an ordinary thread (task::outside)"
             ),
-            BuildError::NoFibers => write!(f, "tasks run on fibers: give Builder::fibers at least 1"),
+            BuildError::NoFibers => {
+                write!(f, "tasks run on fibers: give Builder::fibers at least 1")
+            }
             BuildError::FifoPriority { asked, max } => write!(
                 f,
                 "FIFO level {asked} is out of range: choose 1 to {max}, the runtime needs two levels above it"
             ),
             BuildError::StackTooSmall { asked, min } => {
-                write!(f, "stacks of {asked} bytes are too small: give Builder::stack_size at least {min}")
+                write!(
+                    f,
+                    "stacks of {asked} bytes are too small: give Builder::stack_size at least {min}"
+                )
             }
             BuildError::Fiber(error) => write!(f, "a fiber could not be created: {error}"),
             BuildError::Thread(error) => write!(
                 f,
                 "a thread could not be created: {error}: check RLIMIT_NPROC and the cgroup's pids.max"
             ),
-            BuildError::NotRealtime { property, reason, remedy } => write!(
+            BuildError::NotRealtime {
+                property,
+                reason,
+                remedy,
+            } => write!(
                 f,
                 "Realtime::Required, but {property} was refused: {reason}; {remedy}, or use Realtime::BestEffort"
             ),
@@ -132,8 +146,12 @@ pub enum SpawnError {
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SpawnError::ShuttingDown => write!(f, "the runtime is shutting down and takes no more tasks"),
-            SpawnError::EmptyAffinity => write!(f, "the affinity is empty: give the task at least one CPU"),
+            SpawnError::ShuttingDown => {
+                write!(f, "the runtime is shutting down and takes no more tasks")
+            }
+            SpawnError::EmptyAffinity => {
+                write!(f, "the affinity is empty: give the task at least one CPU")
+            }
             SpawnError::ForeignCpu { cpus } => write!(
                 f,
                 "the affinity names a CPU slot beyond this runtime's {cpus}: slots are 0..{cpus}, not kernel numbers"
@@ -160,7 +178,9 @@ pub enum JoinError {
 impl JoinError {
     /// The payload's message if the task panicked with a string.
     pub fn panic_message(&self) -> Option<&str> {
-        let JoinError::Panicked(payload) = self else { return None };
+        let JoinError::Panicked(payload) = self else {
+            return None;
+        };
         let text = payload.downcast_ref::<&str>().copied();
         text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
     }
@@ -169,7 +189,10 @@ impl JoinError {
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.panic_message()).finish(),
+            JoinError::Panicked(_) => f
+                .debug_tuple("Panicked")
+                .field(&self.panic_message())
+                .finish(),
             JoinError::Cancelled => write!(f, "Cancelled"),
             JoinError::Itself => write!(f, "Itself"),
             JoinError::NoFiber(why) => f.debug_tuple("NoFiber").field(why).finish(),
@@ -181,14 +204,24 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Panicked(_) => {
-                write!(f, "the task panicked: {}", self.panic_message().unwrap_or("no message"))
+                write!(
+                    f,
+                    "the task panicked: {}",
+                    self.panic_message().unwrap_or("no message")
+                )
             }
             JoinError::Cancelled => write!(f, "the task was cancelled before it ended"),
             JoinError::Itself => {
-                write!(f, "a task cannot join itself: it would wait for ever; join it from another task")
+                write!(
+                    f,
+                    "a task cannot join itself: it would wait for ever; join it from another task"
+                )
             }
             JoinError::NoFiber(why) => {
-                write!(f, "no fiber could be created for the task: {why}; raise Builder::fibers or the limit")
+                write!(
+                    f,
+                    "no fiber could be created for the task: {why}; raise Builder::fibers or the limit"
+                )
             }
         }
     }
@@ -218,7 +251,9 @@ pub enum ChangeError {
 impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ChangeError::EmptyAffinity => write!(f, "the affinity is empty: give the task at least one CPU"),
+            ChangeError::EmptyAffinity => {
+                write!(f, "the affinity is empty: give the task at least one CPU")
+            }
             ChangeError::ForeignCpu { cpus } => write!(
                 f,
                 "the affinity names a CPU slot beyond this runtime's {cpus}: slots are 0..{cpus}, not kernel numbers"
@@ -228,7 +263,10 @@ impl fmt::Display for ChangeError {
                 "the task holds a migrate-disable guard on a CPU that the new affinity excludes: drop the guard first"
             ),
             ChangeError::Background => {
-                write!(f, "background tasks have no priority and no affinity: spawn a real-time task instead")
+                write!(
+                    f,
+                    "background tasks have no priority and no affinity: spawn a real-time task instead"
+                )
             }
             ChangeError::Done => write!(f, "the task has ended"),
         }

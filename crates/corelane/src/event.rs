@@ -179,7 +179,10 @@ fn decode(cpu: CpuId, [at_ns, task, code]: Words) -> Event {
         3 => EventKind::Preempt { task, priority },
         4 => EventKind::Yield { task, priority },
         5 => EventKind::Block { task },
-        6 => EventKind::Migrate { task, to: extra as u16 },
+        6 => EventKind::Migrate {
+            task,
+            to: extra as u16,
+        },
         7 => EventKind::Exit { task },
         8 => EventKind::Timer { task },
         _ => EventKind::NoFiber { task },
@@ -204,7 +207,10 @@ mod tests {
         }
         let tasks: Vec<_> = events.iter().map(|event| event.kind).collect();
         let kept = |task| EventKind::Migrate { task, to: 7 };
-        assert_eq!(tasks, [kept(0), kept(1), kept(2), kept(0), kept(1), kept(2)]);
+        assert_eq!(
+            tasks,
+            [kept(0), kept(1), kept(2), kept(0), kept(1), kept(2)]
+        );
     }
 
     #[test]

@@ -72,7 +72,11 @@ impl FiberPool {
             let index = self.len() as u32;
             let fiber: &'static Fiber = Box::leak(Box::new(Fiber::new(shared)));
             let name = format!("corelane-f{index}");
-            let spec = FiberSpec { name: &name, stack_size: self.stack_bytes, backend: self.backend };
+            let spec = FiberSpec {
+                name: &name,
+                stack_size: self.stack_bytes,
+                backend: self.backend,
+            };
             let inner = match OsFiber::spawn(&spec, move |suspender| live(fiber, suspender)) {
                 Ok(inner) => inner,
                 Err(error) => {
@@ -198,7 +202,12 @@ impl FiberPool {
     /// Takes the threads of fibers that still have a task out of the real-time class: a task may be in a
     /// native part, at a level above the workers.
     pub(crate) fn demote_bound(&self) {
-        for fiber in self.all.read().iter().filter(|fiber| fiber.bound.lock().is_some()) {
+        for fiber in self
+            .all
+            .read()
+            .iter()
+            .filter(|fiber| fiber.bound.lock().is_some())
+        {
             if let Some(tid) = fiber.tid.get() {
                 // It may refuse only if the thread is gone, which is as good.
                 let _ = thread::set_policy(tid, Policy::Other);
@@ -213,13 +222,18 @@ impl FiberPool {
     /// goes on later, finds them empty.
     pub(crate) fn finish(&self, shared: &Shared) {
         let mut idle = core::mem::take(&mut *self.free.lock());
-        shared.cpus().iter().for_each(|cpu| idle.append(&mut cpu.core.lock().fibers));
+        shared
+            .cpus()
+            .iter()
+            .for_each(|cpu| idle.append(&mut cpu.core.lock().fibers));
         self.all.write().clear();
         for fiber in idle {
             fiber.leaving.set(true);
             // SAFETY: the fiber is idle, and ours since it was taken out of the pool or a stock.
             if let Some(inner) = unsafe { (*fiber.inner.get()).take() } {
-                inner.finish().expect("an idle fiber that is told to leave returns");
+                inner
+                    .finish()
+                    .expect("an idle fiber that is told to leave returns");
             }
             free(fiber);
         }
@@ -259,7 +273,11 @@ fn run_bound(fiber: &Fiber) {
     let leaked = task.entity().release_all();
     task.entity().attended();
     if leaked > 0 {
-        fiber.cpu().stats.leaked_guards.add_shared(u64::from(leaked));
+        fiber
+            .cpu()
+            .stats
+            .leaked_guards
+            .add_shared(u64::from(leaked));
     }
     fiber.set_ended(ended);
 }

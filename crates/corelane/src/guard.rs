@@ -41,7 +41,8 @@ pub struct MigrateGuard {
 /// If the caller is not a task: only tasks have a CPU. See [`try_migrate_disable`].
 #[inline]
 pub fn migrate_disable() -> MigrateGuard {
-    try_migrate_disable().expect("migrate_disable is called by a task; ordinary threads have no CPU slot")
+    try_migrate_disable()
+        .expect("migrate_disable is called by a task; ordinary threads have no CPU slot")
 }
 
 /// The same; `None` if the caller is not a task.
@@ -50,7 +51,12 @@ pub fn try_migrate_disable() -> Option<MigrateGuard> {
     let fiber = Fiber::current()?;
     fiber.task_node().entity().hold();
     let (generation, cpu) = (fiber.generation(), fiber.cpu_id());
-    Some(MigrateGuard { fiber, generation, cpu, stays_with_its_task: PhantomData })
+    Some(MigrateGuard {
+        fiber,
+        generation,
+        cpu,
+        stays_with_its_task: PhantomData,
+    })
 }
 
 impl MigrateGuard {

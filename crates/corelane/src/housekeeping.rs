@@ -28,7 +28,12 @@ pub(crate) struct Housekeeping {
 impl Housekeeping {
     pub(crate) fn new() -> Housekeeping {
         let (inbox, idle) = (Inbox::new(), IdleWord::new());
-        Housekeeping { inbox, idle, stopping: AtomicBool::new(false), thread: OnceLock::new() }
+        Housekeeping {
+            inbox,
+            idle,
+            stopping: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        }
     }
 
     /// Leaves a task whose closure is to be run, see [`crate::native::outside`].

@@ -31,7 +31,10 @@ impl IdlePolicy {
             Idle::SpinThenPark { spin_ns } => spin_ns,
             Idle::Park => 0,
         };
-        IdlePolicy { spin_ns, margin: Margin::new() }
+        IdlePolicy {
+            spin_ns,
+            margin: Margin::new(),
+        }
     }
 }
 
@@ -46,13 +49,19 @@ const MARGIN_START_NS: u64 = 60_000;
 
 impl Margin {
     fn new() -> Margin {
-        Margin { ns: MARGIN_START_NS }
+        Margin {
+            ns: MARGIN_START_NS,
+        }
     }
 
     /// A sleep ended `late_ns` after it should have: rise at once, sink slowly.
     fn learn(&mut self, late_ns: u64) {
         let wanted = late_ns.saturating_add(late_ns / 4);
-        let next = if wanted > self.ns { wanted } else { self.ns - (self.ns - wanted) / 32 };
+        let next = if wanted > self.ns {
+            wanted
+        } else {
+            self.ns - (self.ns - wanted) / 32
+        };
         self.ns = next.clamp(MARGIN_MIN_NS, MARGIN_MAX_NS);
     }
 }
@@ -100,7 +109,9 @@ impl Worker<'_> {
 
     fn has_news(&self) -> bool {
         // Relaxed: the pass that follows acquires; before a sleep `announce` has fenced.
-        self.cpu.need_resched.load(Relaxed) || !self.cpu.inbox.is_empty() || self.shared.is_stopping()
+        self.cpu.need_resched.load(Relaxed)
+            || !self.cpu.inbox.is_empty()
+            || self.shared.is_stopping()
     }
 
     /// Sleeps until a kick or shortly before the next timer.
@@ -114,11 +125,14 @@ impl Worker<'_> {
 
     fn sleep(&mut self) {
         let deadline_ns = next_deadline_ns(self.cpu);
-        let alarm_ns = (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(self.idle.margin.ns));
+        let alarm_ns =
+            (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(self.idle.margin.ns));
         self.cpu.stats.parks.add_own();
         let woken = futex::wait(self.cpu.idle.word(), IdleWord::PARKED, alarm_ns);
         if let (futex::Wait::TimedOut, Some(alarm_ns)) = (woken, alarm_ns) {
-            self.idle.margin.learn(clock::now_ns().saturating_sub(alarm_ns));
+            self.idle
+                .margin
+                .learn(clock::now_ns().saturating_sub(alarm_ns));
         }
     }
 }

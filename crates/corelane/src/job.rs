@@ -48,12 +48,18 @@ unsafe impl<T: Send> Send for Packet<T> {}
 
 impl<T> Packet<T> {
     pub(crate) fn new() -> Arc<Packet<T>> {
-        Arc::new(Packet { result: UnsafeCell::new(None), done: Completion::new() })
+        Arc::new(Packet {
+            result: UnsafeCell::new(None),
+            done: Completion::new(),
+        })
     }
 
     /// Takes the result, after `done`.
     pub(crate) fn take(&self) -> Option<Result<T, JoinError>> {
-        assert!(self.done.is_done(), "a result is taken after the task has ended");
+        assert!(
+            self.done.is_done(),
+            "a result is taken after the task has ended"
+        );
         // SAFETY: `done` has handed the cell to the handle, of which there is one.
         unsafe { (*self.result.get()).take() }
     }
@@ -80,7 +86,9 @@ where
         let Closure { closure, packet } = *self;
         let (ended, result) = match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => (Ended::Returned, Ok(value)),
-            Err(payload) if payload.is::<Cancelled>() => (Ended::Cancelled, Err(JoinError::Cancelled)),
+            Err(payload) if payload.is::<Cancelled>() => {
+                (Ended::Cancelled, Err(JoinError::Cancelled))
+            }
             Err(payload) => (Ended::Panicked, Err(JoinError::Panicked(payload))),
         };
         finish(packet, result);

@@ -79,6 +79,7 @@ pub use task_body::{TaskHandle as Task, TaskState};
 /// What a task calls about itself.
 pub mod task {
     pub use crate::api::{
-        build, checkpoint, current, native, outside, park, park_timeout, sleep, sleep_until, spawn, yield_now,
+        build, checkpoint, current, native, outside, park, park_timeout, sleep, sleep_until, spawn,
+        yield_now,
     };
 }

@@ -38,7 +38,9 @@ use corelane_sched::Node;
 ///
 /// Costs two kernel switches and, on a first visit of a CPU, two system calls.
 pub fn native<R>(f: impl FnOnce() -> R) -> R {
-    let Some(fiber) = Fiber::carried() else { return f() };
+    let Some(fiber) = Fiber::carried() else {
+        return f();
+    };
     fiber.suspend(Intent::Native);
     let result = catch_unwind(AssertUnwindSafe(f));
     fiber.suspend(Intent::BackFromNative);
@@ -49,7 +51,9 @@ pub fn native<R>(f: impl FnOnce() -> R) -> R {
 /// policy, while the task waits; returns its result. Closures of several tasks run one after the other.
 /// Panics pass through. On an ordinary thread `f` just runs.
 pub fn outside<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    let Some(fiber) = Fiber::carried() else { return f() };
+    let Some(fiber) = Fiber::carried() else {
+        return f();
+    };
     let mut f = Some(f);
     let mut result = None;
     let mut run = || {
@@ -124,7 +128,10 @@ unsafe fn come_back(raw: *const ()) {
 /// The caller is the housekeeping thread and owns `task`, which was sent to it by [`Intent::Outside`].
 pub(crate) unsafe fn run_outside(task: &Task) {
     let fiber = task.body.fiber().expect("a task outside has started");
-    let job = fiber.outside.take().expect("a task outside has left a closure");
+    let job = fiber
+        .outside
+        .take()
+        .expect("a task outside has left a closure");
     // SAFETY: the task is suspended in `outside`, which keeps the closure alive; nobody else calls it.
     unsafe { (*job)() };
 }

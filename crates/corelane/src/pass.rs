@@ -12,8 +12,8 @@ use core::sync::atomic::Ordering::*;
 
 use corelane_os::clock;
 use corelane_sched::{
-    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed, Place, Verdict,
-    Wake, Why, arrive, change, leftover, pull, push_away, review, select_cpu,
+    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed,
+    Place, Verdict, Wake, Why, arrive, change, leftover, pull, push_away, review, select_cpu,
 };
 use parking_lot::MutexGuard;
 
@@ -49,13 +49,29 @@ pub(crate) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub(crate) fn new(worker: &Worker<'a>) -> Pass<'a> {
         let (shared, cpu, carrier) = (worker.shared, worker.cpu, worker.carrier);
-        Pass { shared, cpu, carrier, kicks: Kicks::default(), aftermath: Aftermath::Nothing, ended: None, running: None }
+        Pass {
+            shared,
+            cpu,
+            carrier,
+            kicks: Kicks::default(),
+            aftermath: Aftermath::Nothing,
+            ended: None,
+            running: None,
+        }
     }
 
     /// `last` is the fiber that just suspended, `arrived` the task that came into the idle slot.
-    pub(crate) fn run(mut self, last: Option<&'static Fiber>, arrived: Option<(Task, Place)>) -> Next {
+    pub(crate) fn run(
+        mut self,
+        last: Option<&'static Fiber>,
+        arrived: Option<(Task, Place)>,
+    ) -> Next {
         let mut core = self.cpu.core.lock();
-        assert_eq!(core.rq.worker(), Some(self.carrier), "a pass is made by the holder of the role");
+        assert_eq!(
+            core.rq.worker(),
+            Some(self.carrier),
+            "a pass is made by the holder of the role"
+        );
         self.clear_request();
         core.rq.set_rest(self.rest());
         let why = last.and_then(|fiber| self.settle(&mut core, fiber));
@@ -87,7 +103,11 @@ impl<'a> Pass<'a> {
 
     /// What the CPU publishes when nothing real-time is runnable.
     fn rest(&self) -> Level {
-        if self.shared.background.wants(self.cpu.id) { Level::BACKGROUND } else { Level::IDLE }
+        if self.shared.background.wants(self.cpu.id) {
+            Level::BACKGROUND
+        } else {
+            Level::IDLE
+        }
     }
 
     fn clear_request(&self) {
@@ -128,7 +148,9 @@ impl<'a> Pass<'a> {
         if let Some(deadline_ns) = deadline_ns {
             worker::arm(core, self.cpu, &task, deadline_ns);
         }
-        self.cpu.events.push(|| EventKind::Block { task: task.body.id });
+        self.cpu
+            .events
+            .push(|| EventKind::Block { task: task.body.id });
         match task.entity().state().commit_wait() {
             Commit::Parked => {} // its fiber keeps a reference
             Commit::Enqueue => self.arrive(core, task, Place::Tail),
@@ -137,7 +159,9 @@ impl<'a> Pass<'a> {
 
     fn settle_exit(&mut self, core: &mut Core, fiber: &'static Fiber) {
         let task = take_current(core);
-        self.cpu.events.push(|| EventKind::Exit { task: task.body.id });
+        self.cpu
+            .events
+            .push(|| EventKind::Exit { task: task.body.id });
         let _ = task.entity().state().finish();
         let bound = fiber.unbind();
         self.shared.fibers.give(&mut core.fibers, fiber);
@@ -153,7 +177,8 @@ impl<'a> Pass<'a> {
         let starved = self.shared.fibers.take_starved().into_iter();
         let (lanes, own): (Vec<Task>, Vec<Task>) =
             starved.partition(|task| task.body.class == Class::Background);
-        own.into_iter().for_each(|task| self.arrive(core, task, Place::Keep));
+        own.into_iter()
+            .for_each(|task| self.arrive(core, task, Place::Keep));
         if !lanes.is_empty() {
             self.aftermath = Aftermath::Lanes(lanes);
         }
@@ -179,7 +204,9 @@ impl<'a> Pass<'a> {
         let (id, priority) = (task.body.id, task.entity().prio().get());
         let placed = arrive(&mut core.rq, &self.shared.domain, task, place);
         if matches!(placed, Placed::Done) {
-            self.cpu.events.push(|| EventKind::Wake { task: id, priority });
+            self.cpu
+                .events
+                .push(|| EventKind::Wake { task: id, priority });
         }
         self.place(placed);
     }
@@ -198,19 +225,28 @@ impl<'a> Pass<'a> {
 
     fn send(&mut self, task: Task, place: Place, to: CpuId) {
         let id = task.body.id;
-        self.cpu.events.push(|| EventKind::Migrate { task: id, to: to.index() as u16 });
+        self.cpu.events.push(|| EventKind::Migrate {
+            task: id,
+            to: to.index() as u16,
+        });
         balance::send_later(self.shared, task, place, to, &mut self.kicks);
     }
 
     /// Wakes the tasks whose deadline has passed.
     fn expire(&mut self, core: &mut Core) {
-        let Some(now_ns) = core.timers.next_deadline_ns().map(|_| clock::now_ns()) else { return };
+        let Some(now_ns) = core.timers.next_deadline_ns().map(|_| clock::now_ns()) else {
+            return;
+        };
         for _ in 0..TIMERS_MAX {
-            let Some(task) = core.timers.expire(now_ns) else { return };
+            let Some(task) = core.timers.expire(now_ns) else {
+                return;
+            };
             // Relaxed: under the lock that the task takes to disarm.
             task.body.armed_on.store(NOT_ARMED, Relaxed);
             self.cpu.stats.timers.add_own();
-            self.cpu.events.push(|| EventKind::Timer { task: task.body.id });
+            self.cpu
+                .events
+                .push(|| EventKind::Timer { task: task.body.id });
             if task.entity().state().wake() == Wake::Enqueue {
                 self.wake_expired(core, task);
             }
@@ -251,12 +287,19 @@ impl<'a> Pass<'a> {
     }
 
     fn put_back(&mut self, core: &mut Core, place: Place) {
-        let (id, priority) = core.rq.current().map_or((0, 0), |task| (task.body.id, task.entity().prio().get()));
+        let (id, priority) = core
+            .rq
+            .current()
+            .map_or((0, 0), |task| (task.body.id, task.entity().prio().get()));
         if place == Place::Preempted {
             self.cpu.stats.preemptions.add_own();
-            self.cpu.events.push(|| EventKind::Preempt { task: id, priority });
+            self.cpu
+                .events
+                .push(|| EventKind::Preempt { task: id, priority });
         } else {
-            self.cpu.events.push(|| EventKind::Yield { task: id, priority });
+            self.cpu
+                .events
+                .push(|| EventKind::Yield { task: id, priority });
         }
         if let Arrival::Elsewhere(task) = core.rq.put_prev(place) {
             let to = select_cpu(&self.shared.domain, task.entity());
@@ -276,24 +319,29 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Looks for more urgent work elsewhere, with the own lock released.
+    /// Looks for more urgent work elsewhere, with the own lock released; again after each find, because
+    /// affinity may have kept the best from coming first. Each find is more urgent than the one before.
     fn pull(&mut self, mut core: MutexGuard<'a, Core>) -> MutexGuard<'a, Core> {
+        let (shared, cpu) = (self.shared, self.cpu);
         core.rq.pull_begins();
-        let my_level = core.rq.top();
-        let plan = pull::plan(&self.shared.domain, self.cpu.id, my_level, &core.tried);
-        let Some(plan) = plan else { return core };
-        let mut tried = core::mem::replace(&mut core.tried, CpuMask::empty(0));
-        drop(core);
-        let (shared, cpu, kicks) = (self.shared, self.cpu, &mut self.kicks);
-        let pulled = balance::pull(shared, cpu, my_level, plan, &mut tried, kicks);
-        let mut core = self.cpu.core.lock();
-        core.tried = tried;
-        if let Some(task) = pulled {
+        loop {
+            // What was published, not what is true by now: only a published level is seen by pushers.
+            let my_level = shared.domain.cpupri.level(cpu.id);
+            let plan = pull::plan(&shared.domain, cpu.id, my_level, &core.tried);
+            let Some(plan) = plan else { break };
+            let mut tried = core::mem::replace(&mut core.tried, CpuMask::empty(0));
+            drop(core);
+            let pulled = balance::pull(shared, cpu, my_level, plan, &mut tried, &mut self.kicks);
+            core = cpu.core.lock();
+            core.tried = tried;
+            let Some(task) = pulled else { break };
             self.arrive(&mut core, task, Place::Keep);
+            if core.rq.current().is_some() && core.rq.must_switch() {
+                self.review(&mut core, Why::Asked);
+            }
+            let _ = core.rq.publish(&shared.domain);
         }
-        if core.rq.current().is_some() && core.rq.must_switch() {
-            self.review(&mut core, Why::Asked);
-        }
+        core.tried.clear();
         core
     }
 
@@ -312,12 +360,16 @@ impl<'a> Pass<'a> {
                 task.entity().state().dispatch();
                 fiber.set_cpu(self.cpu.id);
                 let (task, priority) = (task.body.id, task.entity().prio().get());
-                self.cpu.events.push(|| EventKind::Switch { task, priority });
+                self.cpu
+                    .events
+                    .push(|| EventKind::Switch { task, priority });
                 return Next::Run(fiber);
             }
             let task = take_current(core);
             self.cpu.stats.no_fiber.add_own();
-            self.cpu.events.push(|| EventKind::NoFiber { task: task.body.id });
+            self.cpu
+                .events
+                .push(|| EventKind::NoFiber { task: task.body.id });
             self.shared.fibers.starve(task);
         }
     }
@@ -336,5 +388,7 @@ impl<'a> Pass<'a> {
 }
 
 fn take_current(core: &mut Core) -> Task {
-    core.rq.take_current().expect("the task that suspended is current")
+    core.rq
+        .take_current()
+        .expect("the task that suspended is current")
 }

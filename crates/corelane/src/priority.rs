@@ -73,9 +73,16 @@ pub struct PriorityError {
 
 impl fmt::Display for PriorityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a priority: choose 1 (least urgent) to 99", self.value)?;
+        write!(
+            f,
+            "{} is not a priority: choose 1 (least urgent) to 99",
+            self.value
+        )?;
         if self.value == 0 {
-            write!(f, "; for work below every real-time task use spawn_background")?;
+            write!(
+                f,
+                "; for work below every real-time task use spawn_background"
+            )?;
         }
         Ok(())
     }

@@ -100,7 +100,9 @@ impl Shared {
     /// The policy of a fiber's own thread while it stands in for a worker.
     pub(crate) fn native_policy(&self) -> ThreadPolicy {
         if self.fifo_granted {
-            ThreadPolicy::Fifo { level: self.fifo_level + 1 }
+            ThreadPolicy::Fifo {
+                level: self.fifo_level + 1,
+            }
         } else {
             ThreadPolicy::Other
         }
@@ -259,7 +261,10 @@ impl Runtime {
     /// Empty unless [`Builder::events`] gave the rings room; [`Stats::events_dropped`] counts the holes.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        self.shared.cpus().iter().for_each(|cpu| cpu.events.drain(cpu.id, &mut events));
+        self.shared
+            .cpus()
+            .iter()
+            .for_each(|cpu| cpu.events.drain(cpu.id, &mut events));
         events.sort_by_key(|event| event.at_ns);
         events
     }

@@ -56,7 +56,8 @@ pub(crate) fn shutdown(runtime: &mut Runtime, limit: Duration) -> Report {
     end(&runtime.shared, carriers, limit)
 }
 
-const INSIDE: &str = "a task cannot end its own runtime: it would wait for itself; drop it elsewhere";
+const INSIDE: &str =
+    "a task cannot end its own runtime: it would wait for itself; drop it elsewhere";
 
 /// Whether the caller is a task of that runtime, or does something for one.
 fn is_inside(shared: &Shared) -> bool {
@@ -70,7 +71,9 @@ fn is_inside(shared: &Shared) -> bool {
 /// If it was one of the runtime's own tasks, and is not unwinding already. The runtime ends all the same:
 /// an ordinary thread sees to it.
 pub(crate) fn dropped(runtime: &mut Runtime) {
-    let Some(carriers) = runtime.carriers.take() else { return };
+    let Some(carriers) = runtime.carriers.take() else {
+        return;
+    };
     let shared = runtime.shared.clone();
     let inside = is_inside(&shared);
     let end = move || drop(end(&shared, carriers, SHUTDOWN_LIMIT_DEFAULT));
@@ -78,7 +81,9 @@ pub(crate) fn dropped(runtime: &mut Runtime) {
         return end();
     }
     // Without another thread the runtime goes on, ownerless, until the process ends.
-    let _ = std::thread::Builder::new().name("corelane-end".into()).spawn(end);
+    let _ = std::thread::Builder::new()
+        .name("corelane-end".into())
+        .spawn(end);
     assert!(std::thread::panicking(), "{INSIDE}");
 }
 
@@ -94,7 +99,12 @@ fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
     shared.fibers.finish(shared);
     let stats = shared.stats();
     let (finished, cancelled) = (stats.finished, stats.cancelled);
-    Report { finished, cancelled, abandoned, took: start.elapsed() }
+    Report {
+        finished,
+        cancelled,
+        abandoned,
+        took: start.elapsed(),
+    }
 }
 
 /// Asks every task to end until all have, or the time is over.
@@ -114,7 +124,10 @@ fn abandoned(shared: &Shared) -> Vec<Abandoned> {
     let mut abandoned = Vec::new();
     if shared.live_tasks() > 0 {
         shared.fibers.for_each_bound(|task| {
-            abandoned.push(Abandoned { id: task.body.id, name: task.body.name.as_deref().map(str::to_owned) });
+            abandoned.push(Abandoned {
+                id: task.body.id,
+                name: task.body.name.as_deref().map(str::to_owned),
+            });
         });
     }
     abandoned
@@ -181,7 +194,9 @@ fn discard_starved(shared: &Shared) {
 
 /// Ends a task that has not started; gives back one that has.
 fn discard(shared: &Shared, task: Task) -> Result<(), Task> {
-    let Some(job) = task.body.take_job() else { return Err(task) };
+    let Some(job) = task.body.take_job() else {
+        return Err(task);
+    };
     job.abandon(JoinError::Cancelled);
     let _ = task.entity().state().finish();
     shared.ended_outside(Ended::Cancelled);

@@ -38,5 +38,7 @@ pub(crate) fn take(shared: &Shared) -> Snapshot {
             queued: cpu.queued.load(Relaxed) as usize, // Relaxed: as above.
         }
     });
-    Snapshot { cpus: cpus.collect() }
+    Snapshot {
+        cpus: cpus.collect(),
+    }
 }

@@ -26,7 +26,13 @@ pub struct TaskBuilder {
 
 impl TaskBuilder {
     pub(crate) fn new(shared: Arc<Shared>) -> TaskBuilder {
-        TaskBuilder { shared, name: None, priority: Priority::MIN, policy: Policy::Fifo, affinity: None }
+        TaskBuilder {
+            shared,
+            name: None,
+            priority: Priority::MIN,
+            policy: Policy::Fifo,
+            affinity: None,
+        }
     }
 
     /// A name for reports and panics.
@@ -116,7 +122,10 @@ fn first_home(shared: &Shared, affinity: &CpuMask) -> CpuId {
     let own = Fiber::on_worker().filter(|fiber| core::ptr::eq(fiber.shared(), shared));
     match own.map(Fiber::cpu_id) {
         Some(cpu) if affinity.contains(cpu) => cpu,
-        _ => affinity.iter().next().expect("an affinity that was checked has a CPU"),
+        _ => affinity
+            .iter()
+            .next()
+            .expect("an affinity that was checked has a CPU"),
     }
 }
 
@@ -147,7 +156,10 @@ where
     T: Send + 'static,
 {
     let packet = Packet::new();
-    let job = Box::new(Closure { closure, packet: packet.clone() });
+    let job = Box::new(Closure {
+        closure,
+        packet: packet.clone(),
+    });
     let task = Body::new_task(shared, Shared::next_task_id(), spec, job);
     let handle = TaskHandle(task.clone());
     wake::enqueue(task);
@@ -155,23 +167,38 @@ where
         // We were held up between being admitted and here, and its threads may be gone.
         shutdown::discard_queued(shared);
     }
-    JoinHandle { packet, task: handle }
+    JoinHandle {
+        packet,
+        task: handle,
+    }
 }
 
 /// A handle to a task that will not be.
 fn cancelled<T: Send + 'static>(shared: &Arc<Shared>) -> JoinHandle<T> {
     let packet = Packet::new();
-    let never: Closure<fn() -> T, T> =
-        Closure { closure: || unreachable!("a cancelled task does not run"), packet: packet.clone() };
+    let never: Closure<fn() -> T, T> = Closure {
+        closure: || unreachable!("a cancelled task does not run"),
+        packet: packet.clone(),
+    };
     let affinity = CpuMask::full(shared.cpus().len());
     let (class, prio, policy) = (Class::RealTime, Prio::MIN, Policy::Fifo);
-    let spec = Spec { name: None, class, prio, policy, home: CpuId::new(0), affinity: &affinity };
+    let spec = Spec {
+        name: None,
+        class,
+        prio,
+        policy,
+        home: CpuId::new(0),
+        affinity: &affinity,
+    };
     let task = Body::new_task(shared, Shared::next_task_id(), spec, Box::new(never));
     if let Some(job) = task.body.take_job() {
         job.abandon(JoinError::Cancelled);
     }
     let _ = task.entity().state().finish();
-    JoinHandle { packet, task: TaskHandle(task) }
+    JoinHandle {
+        packet,
+        task: TaskHandle(task),
+    }
 }
 
 /// The right to a task's result. Dropping it detaches the task, which goes on.
@@ -190,7 +217,9 @@ impl<T> JoinHandle<T> {
             return Err(JoinError::Itself);
         }
         self.packet.done.wait();
-        self.packet.take().expect("a result is taken once, by the handle's owner")
+        self.packet
+            .take()
+            .expect("a result is taken once, by the handle's owner")
     }
 
     /// A handle to the task itself.
@@ -211,6 +240,8 @@ impl<T> JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("task", &self.task).finish()
+        f.debug_struct("JoinHandle")
+            .field("task", &self.task)
+            .finish()
     }
 }

@@ -101,7 +101,9 @@ impl Status {
 
     /// Whether every worker runs SCHED_FIFO on its own CPU.
     pub fn is_realtime(&self) -> bool {
-        self.cpus.iter().all(|cpu| cpu.fifo.is_granted() && cpu.pin.is_granted())
+        self.cpus
+            .iter()
+            .all(|cpu| cpu.fifo.is_granted() && cpu.pin.is_granted())
     }
 }
 
@@ -109,7 +111,11 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for cpu in &self.cpus {
             let (slot, kernel) = (cpu.cpu, cpu.kernel_cpu);
-            writeln!(f, "cpu {slot} (kernel {kernel}): FIFO {} {}; pin {}", self.fifo_level, cpu.fifo, cpu.pin)?;
+            writeln!(
+                f,
+                "cpu {slot} (kernel {kernel}): FIFO {} {}; pin {}",
+                self.fifo_level, cpu.fifo, cpu.pin
+            )?;
         }
         writeln!(f, "memory lock: {}", self.memory_lock)?;
         writeln!(f, "preemption: at safe points only")?;

@@ -63,7 +63,12 @@ pub(crate) struct Spec<'a> {
 }
 
 impl Body {
-    pub(crate) fn new_task(shared: &Arc<Shared>, id: u64, spec: Spec<'_>, job: Box<dyn Job>) -> Task {
+    pub(crate) fn new_task(
+        shared: &Arc<Shared>,
+        id: u64,
+        spec: Spec<'_>,
+        job: Box<dyn Job>,
+    ) -> Task {
         let body = Body {
             id,
             name: spec.name,
@@ -77,7 +82,13 @@ impl Body {
             changing: Mutex::new(()),
             fiber: AtomicPtr::default(),
         };
-        Node::new(spec.prio, spec.policy.sched(), spec.affinity, spec.home, body)
+        Node::new(
+            spec.prio,
+            spec.policy.sched(),
+            spec.affinity,
+            spec.home,
+            body,
+        )
     }
 
     /// The fiber the task is on, once it has started. For its carrier, and for nobody after its end.
@@ -89,7 +100,8 @@ impl Body {
     }
 
     pub(crate) fn set_fiber(&self, fiber: &'static Fiber) {
-        self.fiber.store(core::ptr::from_ref(fiber).cast_mut(), Relaxed); // Relaxed: see `fiber`.
+        self.fiber
+            .store(core::ptr::from_ref(fiber).cast_mut(), Relaxed); // Relaxed: see `fiber`.
     }
 
     pub(crate) fn take_job(&self) -> Option<Box<dyn Job>> {
@@ -107,7 +119,9 @@ impl Body {
     /// Takes the permit if there is one.
     pub(crate) fn take_permit(&self) -> bool {
         // Acquire: pairs with `grant_permit`. Relaxed on failure: nothing was taken.
-        self.permit.compare_exchange(PERMIT, PERMIT_NONE, Acquire, Relaxed).is_ok()
+        self.permit
+            .compare_exchange(PERMIT, PERMIT_NONE, Acquire, Relaxed)
+            .is_ok()
     }
 
     /// Waits for the permit on the task's own kernel thread; says whether it came before `deadline_ns`.
@@ -117,7 +131,9 @@ impl Body {
                 return true;
             }
             // Relaxed: a grant in between makes the exchange fail, and we look again.
-            let _ = self.permit.compare_exchange(PERMIT_NONE, PERMIT_SLEEPER, Relaxed, Relaxed);
+            let _ = self
+                .permit
+                .compare_exchange(PERMIT_NONE, PERMIT_SLEEPER, Relaxed, Relaxed);
             if futex::wait(&self.permit, PERMIT_SLEEPER, deadline_ns) == futex::Wait::TimedOut {
                 // Acquire: pairs with `grant_permit`, which may have come with the timeout.
                 return self.permit.swap(PERMIT_NONE, Acquire) == PERMIT;
@@ -230,7 +246,10 @@ impl fmt::Debug for TaskHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Task");
         debug.field("id", &self.id()).field("name", &self.name());
-        debug.field("priority", &self.priority().map(Priority::get)).field("state", &self.state()).finish()
+        debug
+            .field("priority", &self.priority().map(Priority::get))
+            .field("state", &self.state())
+            .finish()
     }
 }
 

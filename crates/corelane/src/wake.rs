@@ -22,7 +22,7 @@ use crate::current::Fiber;
 use crate::event::EventKind;
 use crate::runtime::Shared;
 use crate::task_body::{Class, Task};
-use crate::{balance, background};
+use crate::{background, balance};
 
 /// Wakes `task`, from a task or an ordinary thread. A safe point if the caller is a task.
 pub(crate) fn wake(task: Task) {
@@ -68,7 +68,10 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     let mut core = cpu.core.lock();
     cpu.stats.wakes_local.add_own();
     let priority = task.entity().prio().get();
-    cpu.events.push(|| EventKind::Wake { task: task.body.id, priority });
+    cpu.events.push(|| EventKind::Wake {
+        task: task.body.id,
+        priority,
+    });
     let mut kicks = balance::Kicks::default();
     if let Next::Send(task, place, to) = arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
         balance::send_later(shared, task, place, to, &mut kicks);

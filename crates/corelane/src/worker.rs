@@ -22,8 +22,8 @@ use crate::cpu::Cpu;
 use crate::current::Fiber;
 use crate::pass::{Next, Pass};
 use crate::runtime::Shared;
-use crate::{background, native};
 use crate::slice;
+use crate::{background, native};
 
 /// A carrier thread that holds the worker role of a CPU.
 pub(crate) struct Worker<'a> {
@@ -38,7 +38,12 @@ impl<'a> Worker<'a> {
         let carrier = CarrierId(id.index() as u32);
         let cpu = shared.cpu(id);
         cpu.core.lock().rq.grant_role(carrier);
-        Worker { shared, cpu, carrier, idle: crate::idle::IdlePolicy::new(shared.idle) }
+        Worker {
+            shared,
+            cpu,
+            carrier,
+            idle: crate::idle::IdlePolicy::new(shared.idle),
+        }
     }
 
     /// Serves the CPU until the runtime stops.
@@ -87,7 +92,12 @@ impl Aftermath {
 }
 
 /// Arms the timer of a waiting task, before it can be woken.
-pub(crate) fn arm(core: &mut crate::cpu::Core, cpu: &Cpu, task: &crate::task_body::Task, deadline_ns: u64) {
+pub(crate) fn arm(
+    core: &mut crate::cpu::Core,
+    cpu: &Cpu,
+    task: &crate::task_body::Task,
+    deadline_ns: u64,
+) {
     // Relaxed: published to the task with the state word.
     task.body.armed_on.store(cpu.id.index() as u32, Relaxed);
     core.timers.arm(task.clone(), deadline_ns);

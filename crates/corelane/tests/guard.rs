@@ -690,6 +690,11 @@ fn a_task_that_wakes_a_held_one_below_it_makes_room() {
         .affinity(only(&runtime, 0))
         .spawn(move || {
             task::current().unwrap().set_affinity(&cpus).unwrap();
+            // What the spawner still asked of this CPU is served first: no request helps later.
+            (0..100).for_each(|_| {
+                breathe();
+                task::checkpoint();
+            });
             assert_eq!(task::current().unwrap().cpu().index(), 0);
             task.unpark();
             occupy_until(|| woken.load(SeqCst) == 1);

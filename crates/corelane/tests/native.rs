@@ -302,7 +302,7 @@ fn closures_of_many_tasks_run_outside_one_after_the_other_and_panics_pass() {
     };
     let handles: Vec<_> = (0..16).map(spawn).collect();
     for (number, handle) in handles.into_iter().enumerate() {
-        let Err(JoinError::Panicked(payload)) = handle.join().map(|()| ()) else {
+        let Err(JoinError::Panicked(payload)) = handle.join() else {
             panic!("a panic outside passes through")
         };
         assert_eq!(*payload.downcast::<u32>().unwrap(), number as u32);
@@ -402,7 +402,7 @@ fn the_fallback_spawns_joins_and_passes_panics_on() {
     assert_eq!(outer.join().unwrap(), ("low", "high", "outside"));
     let panics = runtime.spawn(prio(50), || panic!("native {}", "fiber"));
     assert_eq!(
-        panics.join().map(|()| ()).unwrap_err().panic_message(),
+        panics.join().unwrap_err().panic_message(),
         Some("native fiber")
     );
     let many: Vec<_> = (0..500u32)

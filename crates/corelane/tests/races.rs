@@ -201,7 +201,7 @@ fn a_timeout_says_exactly_whether_there_was_a_permit() {
         while given.load(SeqCst) < round {
             looks += 1;
             // On one CPU the task needs this one.
-            if looks % 64 == 0 {
+            if looks.is_multiple_of(64) {
                 std::thread::sleep(Duration::ZERO)
             } else {
                 std::hint::spin_loop()

@@ -2,8 +2,8 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::Duration;
 
 use common::{prio, runtime};
@@ -29,7 +29,10 @@ fn a_result_reaches_another_task() {
 #[test]
 fn a_panic_reaches_the_joiner_with_its_message() {
     let runtime = runtime();
-    let error = runtime.spawn(prio(50), || panic!("no {}", "luck")).join().unwrap_err();
+    let error = runtime
+        .spawn(prio(50), || panic!("no {}", "luck"))
+        .join()
+        .unwrap_err();
     assert_eq!(error.panic_message(), Some("no luck"));
 }
 
@@ -53,7 +56,8 @@ fn a_task_that_joins_itself_gets_a_typed_error() {
     let handle = runtime.spawn(prio(50), move || {
         task::park();
         let handle: corelane::JoinHandle<()> = own.lock().unwrap().take().unwrap();
-        send.send(matches!(handle.join(), Err(JoinError::Itself))).unwrap();
+        send.send(matches!(handle.join(), Err(JoinError::Itself)))
+            .unwrap();
     });
     let task = handle.task();
     *slot.lock().unwrap() = Some(handle);
@@ -69,7 +73,9 @@ fn ten_thousand_tasks_need_no_ten_thousand_fibers() {
         runtime.spawn(Priority::MIN, move || count.fetch_add(1, Relaxed))
     };
     let handles: Vec<_> = (0..10_000).map(spawn).collect();
-    handles.into_iter().for_each(|handle| _ = handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| _ = handle.join().unwrap());
     assert_eq!(count.load(Relaxed), 10_000);
     assert_eq!(runtime.stats().no_fiber, 0);
 }
@@ -77,14 +83,20 @@ fn ten_thousand_tasks_need_no_ten_thousand_fibers() {
 #[test]
 fn more_waiting_tasks_than_fibers_make_the_pool_grow() {
     let runtime = common::builder().fibers(2).build().unwrap();
-    let handles: Vec<_> = (0..40).map(|i| runtime.spawn(prio(1 + i % 9), task::park)).collect();
+    let handles: Vec<_> = (0..40)
+        .map(|i| runtime.spawn(prio(1 + i % 9), task::park))
+        .collect();
     let tasks: Vec<_> = handles.iter().map(|handle| handle.task()).collect();
     common::wait_until("every task to be waiting", || {
-        tasks.iter().all(|task| task.state() == corelane::TaskState::Waiting)
+        tasks
+            .iter()
+            .all(|task| task.state() == corelane::TaskState::Waiting)
     });
     assert!(runtime.stats().no_fiber > 0);
     tasks.iter().for_each(|task| task.unpark());
-    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
 }
 
 #[test]

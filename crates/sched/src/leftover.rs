@@ -13,7 +13,7 @@
 
 use core::sync::atomic::{Ordering::SeqCst, fence};
 
-use crate::{RootDomain, Runqueue, push_away};
+use crate::{Movable, RootDomain, Runqueue, push_away};
 
 /// Whether another look is needed.
 #[must_use]
@@ -35,6 +35,9 @@ pub fn leftover<T>(rq: &Runqueue<T>, domain: &RootDomain) -> Leftover {
     };
     if current.held() > 0 && !current.affinity().contains(rq.cpu()) {
         current.ask_attention();
+    }
+    if current.movable() == Movable::Bound || rq.stuck().is_none() {
+        return Leftover::Nothing;
     }
     // Pairs with the fence in `pull::plan`: we published the stuck task, the other CPU its lower level.
     fence(SeqCst);
