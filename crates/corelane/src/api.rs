@@ -31,6 +31,20 @@ where
     build().priority(priority).spawn(f)
 }
 
+/// Spawns a background task in the calling task's runtime; see `Runtime::spawn_background`.
+///
+/// # Panics
+/// If the caller is not a task.
+pub fn spawn_background<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let fiber = Fiber::current()
+        .expect("task::spawn_background is called by a task; on an ordinary thread use Runtime::spawn_background");
+    crate::spawn::spawn_background(&fiber.task().body.shared, f)
+}
+
 /// Configures a task in the calling task's runtime.
 ///
 /// # Panics

@@ -114,23 +114,15 @@ impl Builder {
         require(&config, &cpus)?;
         let fifo_granted = cpus.iter().all(|cpu| cpu.fifo.is_granted());
         let shared = share(&config, &chosen, fifo_granted);
-        shared
-            .fibers
-            .grow(&shared, config.fibers)
-            .map_err(|error| {
-                shared.fibers.finish(&shared);
-                BuildError::Fiber(error)
-            })?;
-        let threads = start_threads(&config, &kernels, workers, &shared).inspect_err(|_| {
+        let others = prepare(&config, &kernels, &shared).inspect_err(|_| {
             shared.fibers.finish(&shared);
         })?;
-        let status = Status::new(
-            &config,
-            cpus,
-            memory,
-            shared.fibers.backend(),
-            host::examine(&asked(&config)),
-        );
+        let backend = shared.fibers.backend();
+        let properties = host::examine(&asked(&config));
+        let status = Status::new(&config, cpus, memory, backend, properties);
+        // The workers last: one that only ever spins would keep this thread from its CPU.
+        let threads = others.into_iter().chain(workers);
+        let threads = threads.map(|thread| thread.start(&shared)).collect();
         Ok(Runtime {
             shared,
             carriers: Some(Carriers { threads, claims }),
@@ -289,22 +281,20 @@ fn neighbours(chosen: &[TopologyCpu]) -> Box<[Neighbours]> {
     chosen.iter().map(around).collect()
 }
 
-fn start_threads(
+/// Fills the pool and starts the threads that are not workers.
+fn prepare(
     config: &Config,
     kernels: &[KernelCpu],
-    workers: Vec<Starting>,
     shared: &Arc<Shared>,
-) -> Result<Vec<carriers::Carrier>, BuildError> {
-    let mut others = vec![
+) -> Result<Vec<Starting>, BuildError> {
+    let grown = shared.fibers.grow(shared, config.fibers);
+    grown.map_err(BuildError::Fiber)?;
+    let mut threads = vec![
         carriers::start_growth(config.fifo_level)?,
         carriers::start_housekeeping()?,
     ];
     for (slot, kernel) in kernels.iter().enumerate() {
-        others.push(carriers::start_lane(CpuId::new(slot), *kernel)?);
+        threads.push(carriers::start_lane(CpuId::new(slot), *kernel)?);
     }
-    Ok(workers
-        .into_iter()
-        .chain(others)
-        .map(|thread| thread.start(shared))
-        .collect())
+    Ok(threads)
 }

@@ -80,6 +80,6 @@ pub use task_body::{TaskHandle as Task, TaskState};
 pub mod task {
     pub use crate::api::{
         build, checkpoint, current, native, outside, park, park_timeout, sleep, sleep_until, spawn,
-        yield_now,
+        spawn_background, yield_now,
     };
 }

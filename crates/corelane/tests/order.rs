@@ -387,16 +387,18 @@ fn perform(shared: &Shared, me: usize) {
             shared.log.lock().unwrap().push((me, at));
             match script.get(at) {
                 Some(Step::Yield) => task::yield_now(),
-                Some(Step::Wake(other)) => {
-                    // One permit at most: a task that is queued already is not woken twice.
-                    if shared.parked.fetch_and(!(1 << other), SeqCst) >> other & 1 == 1 {
-                        let task = shared.tasks.lock().unwrap()[*other].clone();
-                        task.unpark();
-                    }
-                }
+                Some(Step::Wake(other)) => wake(shared, *other),
                 None => {}
             }
         }
+    }
+}
+
+/// One permit at most: a task that is queued already is not woken twice.
+fn wake(shared: &Shared, index: usize) {
+    if shared.parked.fetch_and(!(1 << index), SeqCst) >> index & 1 == 1 {
+        let task = shared.tasks.lock().unwrap()[index].clone();
+        task.unpark();
     }
 }
 
@@ -460,9 +462,7 @@ fn rehearse(shared: &Shared, naive: &mut Naive, round: u64) {
     for _ in 0..30 {
         let index = rng.below(ACTORS);
         if rng.below(2) == 0 {
-            if shared.parked.fetch_and(!(1 << index), SeqCst) >> index & 1 == 1 {
-                tasks[index].unpark();
-            }
+            wake(shared, index);
             naive.wake(index);
         } else {
             let value = 50 + rng.below(3) as u8;

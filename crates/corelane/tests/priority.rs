@@ -149,7 +149,7 @@ fn a_task_that_has_ended_cannot_be_changed() {
     handle.join().unwrap();
     wait_until("the task to end", || task.state() == TaskState::Done);
     assert_eq!(task.set_priority(prio(9)), Err(ChangeError::Done));
-    let background = runtime.spawn_background(|| task::park());
+    let background = runtime.spawn_background(task::park);
     assert_eq!(
         background.task().set_priority(prio(9)),
         Err(ChangeError::Background)
