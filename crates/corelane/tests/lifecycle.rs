@@ -1,104 +1,18 @@
 //! The end of a task and of a runtime: bounded, reported, and nothing left behind.
 
 mod common;
+#[path = "common/ends.rs"]
+mod ends;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
-use common::{Exclusive, prio, runtime, wait_until};
-use corelane::{ChangeError, CpuId, CpuSet, JoinError, JoinHandle, SpawnError, TaskState, task};
+use common::{prio, runtime, wait_until};
+use corelane::{ChangeError, CpuId, CpuSet, JoinHandle, SpawnError, TaskState, task};
 use corelane_os::thread::{self as os, Policy, Tid};
-
-/// Counts what is allocated, so that a runtime that keeps itself in memory is noticed.
-struct Counting;
-
-static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: forwards to the system's allocator and counts beside it.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE_BYTES.fetch_add(layout.size() as i64, Relaxed);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size() as i64, Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Counts how often it was dropped.
-#[derive(Clone)]
-struct Drops(Arc<AtomicU32>);
-
-impl Drop for Drops {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-/// Makes values whose drops are counted.
-fn drops() -> (Arc<AtomicU32>, impl Fn() -> Drops + Clone) {
-    let count = Arc::new(AtomicU32::new(0));
-    let counted = count.clone();
-    (count, move || Drops(counted.clone()))
-}
-
-/// A flag that one side raises and the other waits for.
-#[derive(Clone, Default)]
-struct Flag(Arc<AtomicBool>);
-
-impl Flag {
-    fn raise(&self) {
-        self.0.store(true, SeqCst);
-    }
-
-    fn is_raised(&self) -> bool {
-        self.0.load(SeqCst)
-    }
-}
-
-fn assert_cancelled<T>(result: Result<T, JoinError>) {
-    match result {
-        Err(JoinError::Cancelled) => {}
-        Err(error) => panic!("cancelled, not {error}"),
-        Ok(_) => panic!("a cancelled task returned"),
-    }
-}
-
-fn state_is(handle: &JoinHandle<()>, state: TaskState) {
-    wait_until("a task to reach a state", || handle.task().state() == state);
-}
-
-/// Occupies a CPU until `end` is raised, without a safe point. The carrier sleeps in the kernel in between,
-/// so that the host is not starved.
-fn occupy(runtime: &Exclusive, cpu: usize, end: &Flag) -> JoinHandle<()> {
-    let (began, end) = (Flag::default(), end.clone());
-    let begin = began.clone();
-    let only = CpuSet::single(runtime.cpus(), CpuId::new(cpu));
-    let builder = runtime
-        .build_task()
-        .name("stuck")
-        .priority(prio(90))
-        .affinity(only);
-    let handle = builder.spawn(move || {
-        begin.raise();
-        while !end.is_raised() {
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    });
-    wait_until("a CPU to be occupied", || began.is_raised());
-    handle
-}
+use ends::*;
 
 #[test]
 fn a_dropped_runtime_ends_tasks_in_every_state_and_runs_their_destructors() {
@@ -351,118 +265,6 @@ fn handles_outlive_the_runtime_and_do_no_harm() {
 }
 
 #[test]
-fn a_cancelled_task_ends_wherever_it_is() {
-    let runtime = runtime();
-    let computing = runtime.spawn(prio(10), || {
-        loop {
-            task::checkpoint();
-            std::thread::sleep(Duration::from_micros(20));
-        }
-    });
-    let yielding = runtime.spawn(prio(10), || {
-        loop {
-            task::yield_now();
-            std::thread::sleep(Duration::from_micros(20));
-        }
-    });
-    let parked = runtime.spawn(prio(50), task::park);
-    let timed = runtime.spawn(prio(50), || {
-        _ = task::park_timeout(Duration::from_secs(3600))
-    });
-    let asleep = runtime.spawn(prio(50), || task::sleep(Duration::from_secs(3600)));
-    let joining = runtime.spawn(prio(50), || {
-        task::spawn(prio(40), task::park).join().unwrap()
-    });
-    for waits in [&parked, &timed, &asleep, &joining] {
-        state_is(waits, TaskState::Waiting);
-    }
-    let tasks: [JoinHandle<()>; 6] = [computing, yielding, parked, timed, asleep, joining];
-    for handle in tasks {
-        handle.cancel();
-        handle.cancel();
-        assert_cancelled(handle.join());
-    }
-    wait_until("the end of all to be counted", || {
-        runtime.stats().cancelled == 6
-    });
-}
-
-#[test]
-fn a_task_cancelled_before_its_first_run_never_runs() {
-    let (count, made) = drops();
-    let (runtime, end, ran) = (runtime(), Flag::default(), Flag::default());
-    let stuck: Vec<_> = (0..runtime.cpus())
-        .map(|cpu| occupy(&runtime, cpu, &end))
-        .collect();
-    let (run, local) = (ran.clone(), made());
-    let queued = runtime.spawn(prio(5), move || {
-        let _local = local;
-        run.raise();
-    });
-    queued.cancel();
-    end.raise();
-    assert_cancelled(queued.join());
-    assert_eq!((ran.is_raised(), count.load(SeqCst)), (false, 1));
-    stuck.into_iter().for_each(|stuck| stuck.join().unwrap());
-}
-
-#[test]
-fn a_cancellation_that_comes_while_the_task_unwinds_is_not_lost() {
-    struct Sleeps(Flag);
-    impl Drop for Sleeps {
-        fn drop(&mut self) {
-            self.0.raise();
-            task::sleep(Duration::from_millis(20)); // consumes the wake that comes with the cancellation
-        }
-    }
-    let (runtime, unwinding) = (runtime(), Flag::default());
-    let guard = Sleeps(unwinding.clone());
-    let handle = runtime.spawn(prio(50), move || {
-        let _ = catch_unwind(AssertUnwindSafe(|| {
-            let _guard = guard;
-            std::panic::resume_unwind(Box::new(1));
-        }));
-        task::park();
-    });
-    wait_until("the destructor to sleep", || unwinding.is_raised());
-    handle.cancel();
-    assert_cancelled(handle.join());
-}
-
-#[test]
-fn a_cancellation_answered_where_a_task_must_not_unwind_is_seen_at_the_next_checkpoint() {
-    let runtime = runtime();
-    let only = CpuSet::single(runtime.cpus(), CpuId::new(0));
-    for _ in 0..200 {
-        let (seen, inner) = (Flag::default(), only.clone());
-        let see = seen.clone();
-        // A wake that preempts is a safe point, not a point of cancellation. The peer is above and cancels.
-        let low = runtime
-            .build_task()
-            .priority(prio(10))
-            .affinity(only.clone())
-            .spawn(move || {
-                let own = task::current().unwrap();
-                let peer = task::build()
-                    .priority(prio(20))
-                    .affinity(inner)
-                    .spawn(move || {
-                        task::park();
-                        own.cancel();
-                    });
-                peer.task().unpark();
-                see.raise();
-                loop {
-                    task::checkpoint();
-                    std::thread::sleep(Duration::from_micros(10));
-                }
-            });
-        assert_cancelled(low.join());
-        assert!(seen.is_raised(), "a wake unwound its caller");
-    }
-}
-
-#[test]
 fn destructors_that_wait_are_waited_for() {
     struct Waits(Arc<AtomicU32>);
     impl Drop for Waits {
@@ -567,86 +369,6 @@ fn thread_locals_of_fibers_are_destroyed_with_the_runtime() {
     assert_eq!(count.load(SeqCst), 0);
     drop(runtime);
     assert_eq!(count.load(SeqCst), 40);
-}
-
-fn entries(directory: &str) -> usize {
-    std::fs::read_dir(directory)
-        .expect("procfs is mounted")
-        .count()
-}
-
-fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps")
-        .expect("procfs is mounted")
-        .lines()
-        .count()
-}
-
-/// Builds a runtime, uses it in many ways, and ends it with work left.
-fn cycle() {
-    let runtime = common::builder().fibers(16).build().unwrap();
-    let handles: Vec<_> = (0..40u8)
-        .map(|i| {
-            runtime.spawn(prio(1 + i), move || {
-                task::sleep(Duration::from_micros(100));
-                let _guard = corelane::migrate_disable();
-                task::yield_now();
-                if i.is_multiple_of(10) {
-                    task::native(|| 1) + task::outside(|| 2)
-                } else {
-                    3
-                }
-            })
-        })
-        .collect();
-    let background = runtime.spawn_background(|| task::sleep(Duration::from_micros(50)));
-    handles
-        .into_iter()
-        .for_each(|handle| assert_eq!(handle.join().unwrap(), 3));
-    background.join().unwrap();
-    let left: Vec<_> = (0..10)
-        .map(|_| runtime.spawn(prio(7), task::park))
-        .collect();
-    drop(runtime.spawn_background(task::park));
-    let queued = runtime.spawn(prio(1), || ());
-    drop(runtime);
-    left.iter().for_each(|handle| handle.task().cancel());
-    drop(queued.join());
-    left.into_iter()
-        .for_each(|handle| assert_cancelled(handle.join()));
-}
-
-/// Mappings may differ by this much: the C library keeps up to a few freed thread stacks for reuse, and
-/// each of its malloc arenas (at most eight per CPU, never given back) splits when it grows.
-const MAPPINGS_TOLERANCE: usize = 24;
-/// Bytes may grow by this much: buffers of the test harness. One runtime that stays is more.
-const BYTES_TOLERANCE: i64 = 16 * 1024;
-
-#[test]
-fn twenty_runtimes_leave_no_thread_no_descriptor_no_mapping_and_no_memory_behind() {
-    (0..5).for_each(|_| cycle()); // the first ones fill caches and create arenas
-    let count = || {
-        (
-            entries("/proc/self/task"),
-            entries("/proc/self/fd"),
-            mappings(),
-        )
-    };
-    let (before, bytes) = (count(), LIVE_BYTES.load(Relaxed));
-    (0..20).for_each(|_| cycle());
-    let (after, grown) = (count(), LIVE_BYTES.load(Relaxed) - bytes);
-    assert_eq!(
-        (after.0, after.1),
-        (before.0, before.1),
-        "threads and descriptors"
-    );
-    assert!(
-        after.2 <= before.2 + MAPPINGS_TOLERANCE,
-        "mappings: {} to {}",
-        before.2,
-        after.2
-    );
-    assert!(grown <= BYTES_TOLERANCE, "{grown} bytes are left");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use corelane::{CpuId, CpuSet, Event, EventKind, Runtime, task};
+use corelane::{CpuId, CpuSet, Event, EventKind, MigrateGuard, Runtime, task};
 
 /// SplitMix64: the same seed gives the same numbers everywhere.
 pub struct Rng(u64);
@@ -135,4 +135,25 @@ impl Replay {
             "what stops on CPU {cpu} ran there"
         );
     }
+}
+
+/// Asserts that the calling task is where its guard says: by the guard, by its own handle, by the kernel.
+pub fn assert_home(guard: &MigrateGuard, kernel: &[usize]) {
+    assert_eq!(task::current().unwrap().cpu(), guard.cpu());
+    // SAFETY: the call takes no pointer.
+    let here = unsafe { libc::sched_getcpu() };
+    assert_eq!(
+        here as usize,
+        kernel[guard.cpu().index()],
+        "the kernel's CPU of slot {}",
+        guard.cpu().index()
+    );
+}
+
+/// The kernel's CPU of each slot.
+pub fn kernel_cpus(runtime: &Runtime) -> Vec<usize> {
+    every(runtime)
+        .iter()
+        .map(|cpu| runtime.kernel_cpu(cpu))
+        .collect()
 }
