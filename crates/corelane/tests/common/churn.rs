@@ -171,21 +171,34 @@ impl Book {
                 runnable.push((entry.prio.load(SeqCst), 0));
                 continue;
             };
-            let agrees = match task.state() {
-                TaskState::Waiting => state == PARKED,
-                TaskState::Runnable | TaskState::Running => state == RUNNABLE,
-                _ => false,
+            // An unparker that gave its permit to a task on its way into `park` wakes it once more later. The
+            // task then is runnable, although the book has it parked, until it gets to look again.
+            let is_runnable = match (task.state(), state) {
+                (TaskState::Waiting, PARKED) => false,
+                (TaskState::Runnable, PARKED | RUNNABLE) => true,
+                (TaskState::Running, RUNNABLE) => true,
+                _ => return None,
             };
-            if !agrees {
-                return None;
-            }
-            if state == RUNNABLE {
+            if is_runnable {
                 runnable.push((task.priority().unwrap().get(), task.id()));
             }
         }
         runnable.sort_unstable();
         runnable.reverse();
         Some(runnable)
+    }
+
+    /// What the book and the runtime say of each entry.
+    fn states(&self) -> Vec<String> {
+        let state = |entry: &Entry| {
+            let task = entry.task.lock().unwrap().clone();
+            let (state, prio) = (entry.state.load(SeqCst), entry.prio.load(SeqCst));
+            format!(
+                "{prio} {state} {:?}",
+                task.map(|task| (task.id(), task.state()))
+            )
+        };
+        self.entries.iter().map(state).collect()
     }
 
     /// Whether book, event ring and snapshot agree that the most urgent runnable tasks run.
@@ -232,9 +245,10 @@ impl Book {
             }
             assert!(
                 start.elapsed() < Duration::from_secs(5),
-                "round {round}: the promise is broken at rest: runnable by the book {:?}, by the events \
-                 {:?}, running {:?}, {:?}",
+                "round {round}: the promise is broken at rest: runnable by the book {:?} of {:?}, by the \
+                 events {:?}, running {:?}, {:?}",
                 self.runnable(),
+                self.states(),
                 replay.runnable(),
                 replay.running(),
                 runtime.snapshot()
