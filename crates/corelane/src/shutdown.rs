@@ -47,7 +47,7 @@ pub struct Report {
 
 /// How often to look whether tasks have ended.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
-/// How long threads get to return once they are told to, beyond the limit for tasks.
+/// How long tasks that are unwinding get beyond the limit, and how long threads get to return after that.
 const GRACE: Duration = Duration::from_millis(200);
 
 pub(crate) fn shutdown(runtime: &mut Runtime, limit: Duration) -> Report {
@@ -91,6 +91,8 @@ fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
     let start = Instant::now();
     shared.drain();
     end_tasks(shared, start + limit);
+    // What is unwinding by now gets to finish: a worker that left before would leave tasks behind.
+    end_tasks(shared, Instant::now() + GRACE);
     let abandoned = abandoned(shared);
     shared.stop();
     join(carriers, Instant::now() + GRACE);

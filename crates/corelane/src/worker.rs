@@ -16,7 +16,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use corelane_sched::{CarrierId, CpuId};
+use corelane_sched::{CarrierId, CpuId, Level};
 
 use crate::cpu::Cpu;
 use crate::current::Fiber;
@@ -55,10 +55,17 @@ impl<'a> Worker<'a> {
                     self.resume(fiber);
                     last = Some(fiber);
                 }
-                Next::Idle if self.shared.is_stopping() => return,
+                Next::Idle if self.shared.is_stopping() => return self.leave(),
                 Next::Idle => arrived = self.idle(),
             }
         }
+    }
+
+    /// Takes the CPU out of the domain: a task that was abandoned elsewhere, and goes on, stays there.
+    fn leave(&self) {
+        let mut core = self.cpu.core.lock();
+        core.rq.set_rest(Level::INVALID);
+        let _ = core.rq.publish(&self.shared.domain);
     }
 
     fn resume(&mut self, fiber: &Fiber) {
