@@ -153,6 +153,8 @@ pub(crate) struct LaneCarrier<'a> {
     deque: Deque<Task>,
     /// Tasks that hold a guard: nobody may steal them.
     held: VecDeque<Task>,
+    /// Whose turn it was.
+    held_first: bool,
 }
 
 /// How often a steal is tried again while others interfere.
@@ -172,6 +174,7 @@ impl<'a> LaneCarrier<'a> {
             lane,
             deque,
             held: VecDeque::new(),
+            held_first: false,
         }
     }
 
@@ -228,9 +231,12 @@ impl<'a> LaneCarrier<'a> {
     }
 
     fn next(&mut self) -> Option<Task> {
-        self.held
-            .pop_front()
+        // In turns: a held task that yields must not keep the others from running.
+        self.held_first = !self.held_first;
+        let first = self.held_first.then(|| self.held.pop_front()).flatten();
+        first
             .or_else(|| self.deque.pop())
+            .or_else(|| self.held.pop_front())
             .or_else(|| self.steal())
     }
 

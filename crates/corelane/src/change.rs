@@ -4,7 +4,7 @@
 //! either its new home read the new value when it queued the task, or it finds the letter; see
 //! `Entity::home`. Nobody else's runqueue lock is taken.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use corelane_sched::{CpuMask, TaskPhase, Why};
@@ -37,7 +37,8 @@ pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), Change
         task.entity().affinity().store(affinity);
     }
     announce(task);
-    let waits_for_itself = own.is_some() && task.entity().held() > 0;
+    let is_native = own.is_some() && Fiber::carried().is_none(); // obeyed on its way back
+    let waits_for_itself = is_native || own.is_some() && task.entity().held() > 0;
     if !waits_for_itself {
         settle(task);
     }
@@ -70,9 +71,11 @@ fn check(task: &Task) -> Result<(), ChangeError> {
 fn announce(task: &Task) {
     let shared = &task.body.shared;
     let home = shared.cpu(task.entity().home());
-    if home.inbox.leave_change(task) {
-        home.kick();
+    if !home.inbox.leave_change(task) {
+        // A letter is under way, or its sender was stopped before it left it: do not depend on it.
+        home.refile.store(true, Release); // Release: pairs with the swap in the pass
     }
+    home.kick();
     if let Some(fiber) = Fiber::on_worker()
         && core::ptr::eq(fiber.cpu(), home)
     {

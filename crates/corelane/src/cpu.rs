@@ -36,6 +36,12 @@ pub(crate) struct Cpu {
     pub(crate) idle: CachePadded<IdleWord>,
     /// Somebody wants this CPU to enter the scheduler.
     pub(crate) need_resched: CachePadded<AtomicBool>,
+    /// A change was announced whose letter may be held up: look through the whole queue.
+    pub(crate) refile: AtomicBool,
+    /// Tasks of this CPU that are in a native part.
+    pub(crate) natives: AtomicU32,
+    /// The level of the most urgent of them.
+    pub(crate) native_level: AtomicU8,
     /// The earliest deadline of its timers, or `u64::MAX`.
     pub(crate) next_deadline_ns: AtomicU64,
     /// `task number << 8 | priority` of the running task; 0 when idle.
@@ -66,6 +72,9 @@ impl Cpu {
             inbox: CachePadded::new(Inbox::new()),
             idle: CachePadded::new(IdleWord::new()),
             need_resched: CachePadded::new(AtomicBool::new(false)),
+            refile: AtomicBool::new(false),
+            natives: AtomicU32::new(0),
+            native_level: AtomicU8::new(0),
             next_deadline_ns: AtomicU64::new(u64::MAX),
             running: AtomicU64::new(0),
             queued: AtomicU32::new(0),

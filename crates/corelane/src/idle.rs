@@ -127,9 +127,12 @@ impl Worker<'_> {
         let deadline_ns = next_deadline_ns(self.cpu);
         let alarm_ns =
             (deadline_ns != u64::MAX).then(|| deadline_ns.saturating_sub(self.idle.margin.ns));
+        let asleep_ns = clock::now_ns();
         self.cpu.stats.parks.add_own();
         let woken = futex::wait(self.cpu.idle.word(), IdleWord::PARKED, alarm_ns);
-        if let (futex::Wait::TimedOut, Some(alarm_ns)) = (woken, alarm_ns) {
+        if let (futex::Wait::TimedOut, Some(alarm_ns)) = (woken, alarm_ns)
+            && alarm_ns > asleep_ns
+        {
             self.idle
                 .margin
                 .learn(clock::now_ns().saturating_sub(alarm_ns));

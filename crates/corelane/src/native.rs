@@ -15,6 +15,7 @@
 //! reserve of stack while the thread control block may already be in use elsewhere, so [`come_back`] uses
 //! atomics and the futex call only. Shown by `tests/native.rs`.
 
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::current::{Fiber, Intent, OutsideJob};
 use crate::runtime::Shared;
 use crate::task_body::{Body, Class, Task};
 use crate::wake;
-use corelane_sched::Node;
+use corelane_sched::{Level, Node, Prio};
 
 /// Runs `f` on the kernel thread that belongs to the calling task's fiber, and returns its result.
 ///
@@ -115,11 +116,43 @@ fn place(shared: &Shared, cpu: &Cpu, fiber: &Fiber, tid: Tid) {
 unsafe fn come_back(raw: *const ()) {
     // SAFETY: by contract.
     let task: Task = unsafe { Arc::from_raw(raw.cast::<Node<Body>>()) };
+    arrive_back(&task);
     task.entity().state().requeue();
     if task.body.class == Class::Background {
         return crate::background::enqueue(task);
     }
     wake::enqueue_from_outside(task);
+}
+
+/// The level at which a CPU counts as busy while tasks of it are in native parts: their threads have the
+/// CPU before its worker, and the scheduler cannot see whether they use it.
+pub(crate) fn set_out(cpu: &Cpu, task: &Task) {
+    cpu.native_level
+        .fetch_max(task.entity().level().get(), Relaxed); // Relaxed: the count orders it.
+    cpu.natives.fetch_add(1, Release); // Release: pairs with `level`.
+}
+
+/// What a CPU publishes at least because of native parts.
+pub(crate) fn level(cpu: &Cpu) -> Level {
+    // Acquire: pairs with `set_out`. Lost to `arrive_back`: its kick makes the CPU publish again.
+    if cpu.natives.load(Acquire) == 0 {
+        cpu.native_level.store(0, Relaxed); // Relaxed: only this CPU's worker sets parts out.
+        return Level::IDLE;
+    }
+    let level = cpu.native_level.load(Relaxed); // Relaxed: see above.
+    level
+        .checked_sub(2)
+        .and_then(Prio::new)
+        .map_or(Level::IDLE, Level::of)
+}
+
+/// The native part of a real-time task is over: its CPU is free again as far as it is concerned.
+fn arrive_back(task: &Task) {
+    if task.body.class == Class::RealTime {
+        let cpu = task.body.shared.cpu(task.entity().last_cpu());
+        cpu.natives.fetch_sub(1, AcqRel); // AcqRel: pairs with `level`; the kick makes it publish.
+        cpu.kick();
+    }
 }
 
 /// Runs the closure of a task that waits for the housekeeping thread.

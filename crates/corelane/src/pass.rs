@@ -21,6 +21,7 @@ use crate::balance::{self, Kicks};
 use crate::cpu::{Core, Cpu};
 use crate::current::{Fiber, Intent};
 use crate::event::EventKind;
+use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{Class, NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Worker};
@@ -103,11 +104,13 @@ impl<'a> Pass<'a> {
 
     /// What the CPU publishes when nothing real-time is runnable.
     fn rest(&self) -> Level {
-        if self.shared.background.wants(self.cpu.id) {
+        let background = self.shared.background.wants(self.cpu.id);
+        let own = if background {
             Level::BACKGROUND
         } else {
             Level::IDLE
-        }
+        };
+        own.max(native::level(self.cpu))
     }
 
     fn clear_request(&self) {
@@ -131,6 +134,8 @@ impl<'a> Pass<'a> {
             Intent::Exit => self.settle_exit(core, fiber),
             Intent::Native => {
                 let task = take_current(core);
+                native::set_out(self.cpu, &task);
+                core.rq.set_rest(self.rest());
                 self.aftermath = Aftermath::Depart(fiber, task);
             }
             Intent::Outside => {
@@ -184,8 +189,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Handles every letter.
+    /// Handles every letter, and changes whose letter may be held up.
     fn collect(&mut self, core: &mut Core) {
+        // Relaxed, then Acquire: a flag that is missed is followed by a kick; pairs with `change::announce`.
+        if self.cpu.refile.load(Relaxed) && self.cpu.refile.swap(false, AcqRel) {
+            while let Some(task) = core.rq.misfiled() {
+                let placed = change(&mut core.rq, &self.shared.domain, task);
+                self.place(placed);
+            }
+        }
         for letter in self.cpu.inbox.take() {
             match letter {
                 Letter::Arrival(task, place) => {

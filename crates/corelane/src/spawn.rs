@@ -75,7 +75,10 @@ impl TaskBuilder {
         if !self.shared.admit() {
             return Err(SpawnError::ShuttingDown);
         }
-        let affinity = self.affinity.unwrap_or_else(|| CpuMask::full(cpus));
+        // With room for every CPU, so that it can be widened later.
+        let affinity = self
+            .affinity
+            .map_or_else(|| CpuMask::full(cpus), |set| set.resized(cpus));
         let spec = Spec {
             name: self.name,
             class: Class::RealTime,

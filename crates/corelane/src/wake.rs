@@ -62,7 +62,9 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     let shared = fiber.shared();
     let to = select_cpu(&shared.domain, task.entity());
     if to != fiber.cpu_id() {
-        return send(shared, task, Place::Tail, to);
+        let mut kicks = balance::Kicks::default();
+        balance::send_later(shared, task, Place::Tail, to, &mut kicks);
+        return kicks.perform(shared);
     }
     let cpu = fiber.cpu();
     let mut core = cpu.core.lock();
@@ -94,14 +96,11 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
 
 /// Leaves a runnable task for another CPU and makes that CPU look.
 ///
-/// The CPU is told first, then raised in cpupri so that the next waker looks elsewhere, then told again:
-/// if it has handled the task in between, it publishes its level once more. A thread that is stopped
-/// anywhere in here therefore keeps neither the task nor the CPU from running.
+/// The CPU is not raised in cpupri: only a worker may do that ([`balance::send_later`]). An ordinary
+/// thread could be stopped between raising and telling the CPU, which would then look busy while it is
+/// idle, and tasks would wait elsewhere for as long as the thread is stopped.
 pub(crate) fn send(shared: &Shared, task: Task, place: Place, to: CpuId) {
-    let level = task.entity().level();
     if leave(shared, task, place, to) == Left::NeedsKick {
-        shared.cpu(to).kick();
-        shared.domain.cpupri.raise(to, level);
         shared.cpu(to).kick();
     }
 }

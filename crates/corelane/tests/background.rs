@@ -384,3 +384,26 @@ fn nobody_waits_for_a_background_task_queued_behind_a_runaway_that_outlives_the_
         .for_each(|handle| handle.join().unwrap());
     assert!(matches!(parked.join(), Err(JoinError::Cancelled)));
 }
+
+#[test]
+fn a_task_with_a_guard_that_yields_lets_its_lane_run_others() {
+    let runtime = common::builder()
+        .map(|builder| builder.cpus(corelane::Cpus::Count(1)))
+        .build()
+        .unwrap();
+    let (set, seen) = (Flag::default(), Flag::default());
+    let (wanted, begun) = (set.clone(), seen.clone());
+    let yielder = runtime.spawn_background(move || {
+        let _guard = corelane::migrate_disable();
+        while !wanted.is_raised() {
+            begun.raise();
+            task::yield_now();
+        }
+    });
+    wait_until("the yielder to run", || seen.is_raised());
+    runtime
+        .spawn_background(move || set.raise())
+        .join()
+        .unwrap();
+    yielder.join().unwrap();
+}

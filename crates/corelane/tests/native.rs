@@ -5,10 +5,10 @@ mod common;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 use std::time::Duration;
 
-use common::{Exclusive, prio, runtime};
+use common::{Exclusive, prio, runtime, wait_until};
 use corelane::{CpuId, CpuSet, JoinError, task};
 use corelane_os::cpuset::{KernelCpu, KernelCpuSet};
 use corelane_os::fiber::Backend;
@@ -346,4 +346,65 @@ fn a_thread_started_outside_may_run_on_every_cpu_of_the_process() {
         })
     };
     assert_eq!(runtime.spawn(prio(50), start).join().unwrap(), affinity);
+}
+
+#[test]
+fn an_urgent_task_does_not_go_where_a_native_part_has_the_cpu() {
+    let runtime = runtime();
+    if runtime.cpus() < 2 {
+        eprintln!("skipped: this test needs two CPUs");
+        return;
+    }
+    let (inside, over) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (enter, leave) = (inside.clone(), over.clone());
+    let first = CpuSet::single(runtime.cpus(), CpuId::new(0));
+    let part = runtime
+        .build_task()
+        .priority(prio(50))
+        .affinity(first)
+        .spawn(move || {
+            task::native(|| {
+                enter.store(true, SeqCst);
+                while !leave.load(SeqCst) {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            });
+        });
+    wait_until("the native part to run and its CPU to say so", || {
+        inside.load(SeqCst) && runtime.snapshot().cpus[0].level == 52
+    });
+    let where_it_runs = || task::current().unwrap().cpu();
+    for urgency in [90, 50, 20] {
+        let cpu = runtime.spawn(prio(urgency), where_it_runs).join().unwrap();
+        assert_ne!(cpu, CpuId::new(0), "priority {urgency}");
+    }
+    over.store(true, SeqCst);
+    part.join().unwrap();
+    wait_until("the CPU to be idle again", || {
+        runtime.snapshot().cpus[0].level <= 1
+    });
+}
+
+#[test]
+fn a_native_part_that_excludes_its_own_cpu_does_not_wait_for_itself() {
+    let runtime = runtime();
+    if runtime.cpus() < 2 {
+        eprintln!("skipped: this test needs two CPUs");
+        return;
+    }
+    let cpus = runtime.cpus();
+    let handle = runtime.spawn(prio(50), move || {
+        let other = task::native(|| {
+            let me = task::current().unwrap();
+            let other = CpuId::new(1 - me.cpu().index().min(1));
+            me.set_affinity(&CpuSet::single(cpus, other)).unwrap();
+            other
+        });
+        (other, task::current().unwrap().cpu())
+    });
+    let (asked, found) = handle.join().unwrap();
+    assert_eq!(asked, found, "it obeys on its way back");
 }

@@ -60,6 +60,8 @@ pub enum Residence {
     Queued = 1,
     /// It is its home's current task.
     Current = 2,
+    /// It is on its way, in an inbox or a slot.
+    Letter = 3,
 }
 
 /// The links of an entity in a runqueue, owned by whoever has `&mut` of that runqueue.
@@ -175,11 +177,26 @@ impl Entity {
         match self.residence.load(Acquire) {
             0 => Residence::Away,
             1 => Residence::Queued,
-            _ => Residence::Current,
+            2 => Residence::Current,
+            _ => Residence::Letter,
         }
     }
 
     #[inline]
+    /// Takes the task, which is nowhere, to where it is linked.
+    ///
+    /// # Panics
+    /// If it is somewhere already: a task that is linked twice would corrupt the lists.
+    pub(crate) fn claim(&self, residence: Residence) {
+        // AcqRel: pairs with itself, so that one of two claims fails.
+        let seen = self.residence.swap(residence as u8, AcqRel);
+        assert_eq!(
+            seen,
+            Residence::Away as u8,
+            "a task is in one place at a time"
+        );
+    }
+
     pub(crate) fn set_residence(&self, residence: Residence) {
         self.residence.store(residence as u8, Release); // Release: pairs with `residence`.
     }

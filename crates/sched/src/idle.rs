@@ -20,7 +20,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*, fence};
 
-use crate::{Entity, Node, Place, TaskRef};
+use crate::{Entity, Node, Place, Residence, TaskRef};
 
 const AWAKE: u32 = 0;
 const PARKED: u32 = 1;
@@ -92,8 +92,13 @@ impl Default for IdleWord {
 /// The one-word slot that a spinning idle worker polls.
 pub struct IdleSlot<T> {
     word: AtomicPtr<Entity>,
-    owns: PhantomData<fn(TaskRef<T>)>,
+    owns: PhantomData<TaskRef<T>>,
 }
+
+// SAFETY: it hands `TaskRef<T>` from thread to thread, through an atomic pointer, and nothing else.
+unsafe impl<T: Send + Sync> Sync for IdleSlot<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for IdleSlot<T> {}
 
 /// What became of a task that was offered to a slot.
 #[must_use]
@@ -138,6 +143,7 @@ impl<T> IdleSlot<T> {
         // SAFETY: `offer` put the reference of `into_raw` there, and the swap took it out.
         let task = unsafe { Node::<T>::from_raw(node) };
         let place = task.entity().place();
+        task.entity().set_residence(Residence::Away);
         Some((task, place))
     }
 
@@ -148,6 +154,7 @@ impl<T> IdleSlot<T> {
         if self.word.load(Relaxed) != POLLED {
             return Offer::Refused(task);
         }
+        task.entity().claim(Residence::Letter);
         task.entity().set_place(place);
         let node = Node::into_raw(task);
         // Release: pairs with the Acquire in `close`. Lost: the worker left, or another waker was first.
@@ -156,8 +163,12 @@ impl<T> IdleSlot<T> {
             .compare_exchange(POLLED, node.as_ptr(), AcqRel, Relaxed)
         {
             Ok(_) => Offer::Taken,
-            // SAFETY: the exchange failed, so nobody else has the reference.
-            Err(_) => Offer::Refused(unsafe { Node::from_raw(node) }),
+            Err(_) => {
+                // SAFETY: the exchange failed, so nobody else has the reference.
+                let task: TaskRef<T> = unsafe { Node::from_raw(node) };
+                task.entity().set_residence(Residence::Away);
+                Offer::Refused(task)
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering::*};
 
-use crate::{Entity, Node, Place, TaskRef};
+use crate::{Entity, Node, Place, Residence, TaskRef};
 
 /// What is left for a CPU.
 pub enum Letter<T> {
@@ -39,8 +39,13 @@ pub enum Letter<T> {
 /// The letters for one CPU.
 pub struct Inbox<T> {
     head: AtomicPtr<Entity>,
-    owns: PhantomData<fn(TaskRef<T>)>,
+    owns: PhantomData<TaskRef<T>>,
 }
+
+// SAFETY: it hands `TaskRef<T>` from thread to thread, through an atomic pointer, and nothing else.
+unsafe impl<T: Send + Sync> Sync for Inbox<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for Inbox<T> {}
 
 const CHANGE: usize = 1;
 
@@ -57,6 +62,7 @@ impl<T> Inbox<T> {
     ///
     /// The task belongs to the caller: it won the wake, spawned it, or took it off a runqueue.
     pub fn leave_arrival(&self, task: TaskRef<T>, place: Place) {
+        task.entity().claim(Residence::Letter);
         task.entity().set_place(place);
         self.leave(Node::into_raw(task), 0);
     }
@@ -141,6 +147,7 @@ impl<T> Iterator for Opened<T> {
         let task = unsafe { Node::<T>::from_raw(node) };
         if tagged.addr() & CHANGE == 0 {
             let place = task.entity().place();
+            task.entity().set_residence(Residence::Away);
             return Some(Letter::Arrival(task, place));
         }
         // AcqRel: pairs with the swap in `leave_change`. From here on a new change leaves a new letter.

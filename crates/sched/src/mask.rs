@@ -66,6 +66,15 @@ impl CpuMask {
         mask
     }
 
+    /// The same set with room for `cpus` CPUs; CPUs beyond that are left out.
+    pub fn resized(&self, cpus: usize) -> CpuMask {
+        let mut mask = CpuMask::empty(cpus);
+        self.iter()
+            .filter(|cpu| cpu.index() < cpus)
+            .for_each(|cpu| mask.insert(cpu));
+        mask
+    }
+
     /// Adds `cpu`.
     ///
     /// # Panics
@@ -173,8 +182,16 @@ impl SharedMask {
     /// Replaces the set. A concurrent reader may see CPUs of both sets, never an empty one.
     ///
     /// One replacer at a time: the caller holds the task's lock for changes.
+    ///
+    /// # Panics
+    /// If `mask` has a CPU for which this mask has no room.
     #[inline]
     pub fn store(&self, mask: &CpuMask) {
+        let room = self.words.as_slice().len() * 64;
+        assert!(
+            mask.iter().all(|cpu| cpu.index() < room),
+            "an affinity is made with room for all CPUs"
+        );
         let words = || self.words.as_slice().iter().enumerate();
         for (index, word) in words() {
             // Relaxed: the letter that follows carries the order; see the module's page.
@@ -247,6 +264,14 @@ mod tests {
         shared.store(&one);
         assert_eq!(shared.load(), one);
         assert!(shared.contains(CpuId::new(69)) && !shared.contains(CpuId::new(0)));
+    }
+
+    #[test]
+    fn a_small_mask_made_with_room_for_all_cpus_can_be_widened() {
+        let small = CpuMask::single(1, CpuId::new(0)).resized(70);
+        let shared = SharedMask::new(&small);
+        shared.store(&CpuMask::single(70, CpuId::new(69)));
+        assert_eq!((shared.count(), shared.contains(CpuId::new(69))), (1, true));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct Runqueue<T> {
     held: FifoArray<T>,
     bound: FifoArray<T>,
     current: Option<TaskRef<T>>,
-    /// The level published while nothing real-time is runnable.
+    /// The least level to publish: the one of a CPU with nothing real-time runnable.
     rest: Level,
     seq: u64,
     owes_pull: bool,
@@ -101,7 +101,8 @@ impl<T> Runqueue<T> {
         self.worker
     }
 
-    /// Sets the level to publish when nothing real-time is runnable: idle, background, or invalid.
+    /// Sets the least level to publish: idle, background, that of work that the runqueue does not see, or
+    /// invalid.
     pub fn set_rest(&mut self, rest: Level) {
         self.rest = rest;
     }
@@ -124,7 +125,7 @@ impl<T> Runqueue<T> {
     /// The level of the most urgent runnable task, running or queued.
     pub fn top(&self) -> Level {
         let queued = self.top_queued().map_or(self.rest, Level::of);
-        queued.max(self.running())
+        queued.max(self.running()).max(self.rest)
     }
 
     /// The level of the current task.
@@ -156,7 +157,7 @@ impl<T> Runqueue<T> {
         let prio = entity.prio();
         let key = self.key(entity, prio, place);
         entity.set_filed(movable);
-        entity.set_residence(Residence::Queued);
+        entity.claim(Residence::Queued);
         self.array_mut(movable).insert(task, prio, key);
         Arrival::Queued {
             preempts: Level::of(prio) > self.running(),
@@ -183,6 +184,19 @@ impl<T> Runqueue<T> {
         task.entity().set_residence(Residence::Current);
         self.current = Some(task);
         self.current.as_ref()
+    }
+
+    /// A queued task whose priority or affinity no longer fits where it is filed; walks the queue.
+    ///
+    /// For a CPU that knows of a change but not of which task: a second changer must not depend on the
+    /// letter of a first one that was stopped before it left it.
+    pub fn misfiled(&self) -> Option<TaskRef<T>> {
+        let is_misfiled = |task: &&Node<T>| {
+            let entity = task.entity();
+            let may_stay = entity.held() > 0 || entity.affinity().contains(self.cpu);
+            entity.prio() != queued_prio(entity) || entity.movable() != entity.filed() || !may_stay
+        };
+        self.iter_queued().find(is_misfiled).map(Node::reference)
     }
 
     /// Takes the most urgent queued task off, whoever is current: for emptying a CPU that ends.
