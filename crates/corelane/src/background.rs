@@ -300,7 +300,10 @@ impl<'a> LaneCarrier<'a> {
                     fiber.bind(task.clone());
                     fiber
                 }
-                None => return self.shared.fibers.starve(task),
+                None => {
+                    self.shared.fibers.starve(task);
+                    return self.shared.fibers.request();
+                }
             },
         };
         task.entity().adopt(self.cpu);
@@ -327,10 +330,9 @@ impl<'a> LaneCarrier<'a> {
                 let _ = task.entity().state().finish();
                 drop(fiber.unbind());
                 let ended = fiber.ended();
-                self.shared.fibers.give_shared(fiber);
+                self.shared.fibers.give_back(fiber);
                 drop(task);
                 self.shared.ended_outside(ended);
-                self.shared.fibers.feed();
             }
             Intent::BackFromNative => unreachable!("a lender comes back through `come_back`"),
         }

@@ -3,15 +3,20 @@
 //! Creating a thread takes tens of microseconds and may fail, so a task is bound to a fiber when it first
 //! runs and the fiber returns to the pool when it ends; a million queued closures need no stacks. The pool
 //! is filled when the runtime is built. When it runs dry a growth thread adds more, above the workers'
-//! level but off their path: the task waits among the starved until then, and other tasks run.
+//! level but off their path: the task waits among the starved until then, and other tasks run. The starved
+//! are fed most urgent first, and only as many as fibers were added or came back: were all of them tried at
+//! each return, n tasks would cost n² passes.
 //!
 //! Workers take fibers from a small stock of their own CPU and refill it here in batches.
 //!
 //! # Unsafe
 //! What is raw: spawning a body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
-//! its thread is joined, and carriers follow references only while they serve. Shown by `tests/lifecycle.rs`.
+//! its thread is joined and no pop of the free list is under way, and carriers follow references only while they serve. Shown by `tests/lifecycle.rs`.
 
+use core::cmp::Reverse;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
+use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use corelane_os::fiber::{Backend, Fiber as OsFiber, FiberError, FiberSpec, Suspender};
 use corelane_os::futex;
@@ -19,9 +24,10 @@ use corelane_os::thread::{self, Policy};
 use corelane_sched::{Inbox, Letter, Place};
 use parking_lot::{Mutex, RwLock};
 
-use crate::cpu::FIBERS_KEPT_MAX;
+use crate::cpu::{Cpu, FIBERS_KEPT_MAX};
 use crate::current::{Fiber, Intent};
 use crate::float::FloatControls;
+use crate::free_list::{self, FreeList};
 use crate::job::Ended;
 use crate::runtime::Shared;
 use crate::task_body::{Body, Task};
@@ -30,10 +36,15 @@ use crate::{JoinError, wake};
 pub(crate) struct FiberPool {
     /// Every fiber ever made, by index; written by the builder and the growth thread only.
     all: RwLock<Vec<&'static Fiber>>,
-    free: Mutex<Vec<&'static Fiber>>,
+    free: FreeList<Fiber>,
     /// Tasks that could not start for want of a fiber.
     starved: Inbox<Body>,
+    /// Those of them that the growth thread has read, most urgent first. Shared with the shutdown only.
+    waiting: Mutex<Waiting>,
+    /// How many are in `starved` and in `waiting`.
     starved_count: AtomicUsize,
+    /// Fibers that came back while tasks starved, and for which none has been fed yet.
+    returned: AtomicUsize,
     stack_bytes: usize,
     backend: Backend,
     /// The growth thread sleeps on this; it counts requests.
@@ -43,14 +54,59 @@ pub(crate) struct FiberPool {
 
 /// The most fibers added at once.
 const GROWTH_STEP_MAX: usize = 64;
+/// How long CPUs get to return the fibers they keep before tasks are refused.
+const RETURN_TIME: Duration = Duration::from_millis(1);
+
+/// Starved tasks by priority, then by arrival.
+#[derive(Default)]
+struct Waiting {
+    arrivals: u64,
+    heap: BinaryHeap<Starved>,
+}
+
+struct Starved {
+    /// The priority when it was put aside, then how early it came.
+    rank: (u8, Reverse<u64>),
+    task: Task,
+}
+
+impl Waiting {
+    fn push(&mut self, task: Task) {
+        self.arrivals += 1;
+        let rank = (task.entity().prio().get(), Reverse(self.arrivals));
+        self.heap.push(Starved { rank, task });
+    }
+}
+
+impl PartialEq for Starved {
+    fn eq(&self, other: &Starved) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl Eq for Starved {}
+
+impl PartialOrd for Starved {
+    fn partial_cmp(&self, other: &Starved) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Starved {
+    fn cmp(&self, other: &Starved) -> core::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
 
 impl FiberPool {
     pub(crate) fn new(backend: Backend, stack_bytes: usize) -> FiberPool {
         FiberPool {
             all: RwLock::new(Vec::new()),
-            free: Mutex::new(Vec::new()),
+            free: FreeList::new(),
             starved: Inbox::new(),
+            waiting: Mutex::default(),
             starved_count: AtomicUsize::new(0),
+            returned: AtomicUsize::new(0),
             stack_bytes,
             backend,
             requests: AtomicU32::new(0),
@@ -70,7 +126,7 @@ impl FiberPool {
     pub(crate) fn grow(&self, shared: &Shared, count: usize) -> Result<(), FiberError> {
         for _ in 0..count {
             let index = self.len() as u32;
-            let fiber: &'static Fiber = Box::leak(Box::new(Fiber::new(shared)));
+            let fiber: &'static Fiber = free_list::leak(Fiber::new(shared));
             let name = format!("corelane-f{index}");
             let spec = FiberSpec {
                 name: &name,
@@ -88,9 +144,7 @@ impl FiberPool {
             // SAFETY: nobody else knows the fiber yet.
             unsafe { *fiber.inner.get() = Some(inner) };
             self.all.write().push(fiber);
-            let mut free = self.free.lock();
-            free.reserve(index as usize + 1);
-            free.push(fiber);
+            self.give_shared(fiber);
         }
         Ok(())
     }
@@ -98,40 +152,66 @@ impl FiberPool {
     /// Takes an idle fiber for a worker: from the CPU's stock, else a batch from the pool.
     pub(crate) fn take(&self, stock: &mut Vec<&'static Fiber>) -> Option<&'static Fiber> {
         if stock.is_empty() {
-            let mut free = self.free.lock();
-            let keep = free.len().saturating_sub(FIBERS_KEPT_MAX / 2);
-            stock.extend(free.drain(keep..));
+            let batch = if self.has_starved() {
+                1
+            } else {
+                FIBERS_KEPT_MAX / 2
+            };
+            stock.extend(core::iter::from_fn(|| self.free.pop()).take(batch));
         }
         stock.pop()
     }
 
     /// Takes an idle fiber for a background carrier.
     pub(crate) fn take_shared(&self) -> Option<&'static Fiber> {
-        self.free.lock().pop()
+        self.free.pop()
     }
 
     /// Gives a fiber back to a worker's stock; the surplus goes to the pool.
     pub(crate) fn give(&self, stock: &mut Vec<&'static Fiber>, fiber: &'static Fiber) {
         if stock.len() == FIBERS_KEPT_MAX {
-            self.free.lock().extend(stock.drain(FIBERS_KEPT_MAX / 2..));
+            stock
+                .drain(FIBERS_KEPT_MAX / 2..)
+                .for_each(|fiber| self.give_shared(fiber));
         }
         stock.push(fiber);
     }
 
-    /// Gives a fiber back from a background carrier.
-    pub(crate) fn give_shared(&self, fiber: &'static Fiber) {
-        self.free.lock().push(fiber);
+    /// Gives a worker's whole stock to the pool if tasks starve. Says whether the growth thread must be
+    /// told ([`Self::request`]), once no lock is held.
+    #[must_use]
+    pub(crate) fn share_stock(&self, stock: &mut Vec<&'static Fiber>) -> bool {
+        if stock.is_empty() || !self.has_starved() {
+            return false;
+        }
+        self.returned.fetch_add(stock.len(), Relaxed); // Relaxed: a count; the request publishes it.
+        stock.drain(..).for_each(|fiber| self.give_shared(fiber));
+        true
     }
 
-    /// Puts aside a task that found no fiber, and asks for more.
+    /// Gives a fiber back from a background carrier, and feeds a starved task. No lock is held.
+    pub(crate) fn give_back(&self, fiber: &'static Fiber) {
+        self.give_shared(fiber);
+        if self.has_starved() {
+            self.returned.fetch_add(1, Relaxed); // Relaxed: as in `share_stock`.
+            self.request();
+        }
+    }
+
+    fn give_shared(&self, fiber: &'static Fiber) {
+        // SAFETY: made in `grow` by `leak`; idle, and the caller's: no longer in a stock or on a task.
+        unsafe { self.free.push(fiber) };
+    }
+
+    /// Puts aside a task that found no fiber. The caller then makes a [`Self::request`], with no lock held.
     pub(crate) fn starve(&self, task: Task) {
-        // AcqRel: pairs with the load in `feed`; counted before it can be seen.
+        // AcqRel: pairs with the load in `has_starved`; counted before it can be seen.
         self.starved_count.fetch_add(1, AcqRel);
         self.starved.leave_arrival(task, Place::Keep);
-        self.request();
     }
 
-    fn request(&self) {
+    /// Makes the growth thread look at the starved. A system call.
+    pub(crate) fn request(&self) {
         // Release: pairs with the Acquire in `serve_growth`; a request that comes late is counted.
         self.requests.fetch_add(1, Release);
         futex::wake(&self.requests, 1);
@@ -142,25 +222,35 @@ impl FiberPool {
         self.starved_count.load(Acquire) > 0 // Acquire: pairs with `starve`.
     }
 
-    /// Takes the tasks that wait for fibers.
+    /// Takes the tasks that wait for fibers, most urgent first.
     pub(crate) fn take_starved(&self) -> Vec<Task> {
-        let tasks: Vec<Task> = self
-            .starved
-            .take()
-            .filter_map(|letter| match letter {
-                Letter::Arrival(task, _) => Some(task),
-                Letter::Change(_) => None,
-            })
-            .collect();
+        self.read_starved();
+        self.take_waiting(usize::MAX)
+    }
+
+    /// Moves what was put aside into the heap; says whether anything waits.
+    fn read_starved(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        for letter in self.starved.take() {
+            if let Letter::Arrival(task, _) = letter {
+                waiting.push(task);
+            }
+        }
+        !waiting.heap.is_empty()
+    }
+
+    fn take_waiting(&self, count: usize) -> Vec<Task> {
+        let mut waiting = self.waiting.lock();
+        let next = || waiting.heap.pop().map(|starved| starved.task);
+        let tasks: Vec<Task> = core::iter::from_fn(next).take(count).collect();
         self.starved_count.fetch_sub(tasks.len(), AcqRel); // AcqRel: see `starve`.
         tasks
     }
 
-    /// A fiber came back to the pool: gives the tasks that wait for one another chance.
-    pub(crate) fn feed(&self) {
-        if self.has_starved() {
-            self.take_starved().into_iter().for_each(wake::enqueue);
-        }
+    /// Gives the most urgent of the starved another chance, as many as there are fibers.
+    fn feed(&self, count: usize) {
+        let tasks = self.take_waiting(count.min(self.free.len()));
+        tasks.into_iter().for_each(wake::enqueue);
     }
 
     /// The life of the growth thread.
@@ -170,16 +260,30 @@ impl FiberPool {
             if self.stopping.load(Acquire) {
                 return; // Acquire: pairs with the Release in `stop`.
             }
-            let starved = self.take_starved();
-            if starved.is_empty() {
+            if self.read_starved() {
+                // Relaxed: the request that was seen published it; what is missed comes with its own.
+                self.feed(self.returned.swap(0, Relaxed));
+                self.grow_and_feed(shared);
+            } else {
                 let _ = futex::wait(&self.requests, seen, None);
-                continue;
-            }
-            match self.grow(shared, starved.len().min(GROWTH_STEP_MAX)) {
-                Ok(()) => starved.into_iter().for_each(wake::enqueue),
-                Err(error) => starved.into_iter().for_each(|task| refuse(&task, &error)),
             }
         }
+    }
+
+    fn grow_and_feed(&self, shared: &Shared) {
+        let count = self.waiting.lock().heap.len().min(GROWTH_STEP_MAX);
+        let Err(error) = self.grow(shared, count) else {
+            return self.feed(count);
+        };
+        self.feed(usize::MAX);
+        // What the CPUs keep for themselves is the last there is: each returns it in its next pass.
+        if self.has_starved() {
+            shared.cpus().iter().for_each(Cpu::kick);
+            std::thread::sleep(RETURN_TIME);
+            self.feed(usize::MAX);
+        }
+        let refused = self.take_waiting(usize::MAX);
+        refused.into_iter().for_each(|task| refuse(&task, &error));
     }
 
     /// Makes the growth thread return.
@@ -221,12 +325,14 @@ impl FiberPool {
     /// What is idle is found in the pool and in the stocks, under their locks: a worker that is stuck, and
     /// goes on later, finds them empty.
     pub(crate) fn finish(&self, shared: &Shared) {
-        let mut idle = core::mem::take(&mut *self.free.lock());
+        let mut idle: Vec<&'static Fiber> = core::iter::from_fn(|| self.free.pop()).collect();
         shared
             .cpus()
             .iter()
             .for_each(|cpu| idle.append(&mut cpu.core.lock().fibers));
         self.all.write().clear();
+        // A lane that was stopped in the middle of a pop may yet look at a fiber: then their memory stays.
+        let is_quiet = self.free.is_quiet();
         for fiber in idle {
             fiber.leaving.set(true);
             // SAFETY: the fiber is idle, and ours since it was taken out of the pool or a stock.
@@ -235,7 +341,9 @@ impl FiberPool {
                     .finish()
                     .expect("an idle fiber that is told to leave returns");
             }
-            free(fiber);
+            if is_quiet {
+                free(fiber);
+            }
         }
     }
 }
@@ -286,5 +394,5 @@ fn run_bound(fiber: &Fiber) {
 fn free(fiber: &'static Fiber) {
     // SAFETY: leaked in `grow`; its thread was never made or has been joined, it is in no list, and the
     // carriers are gone or never saw it.
-    drop(unsafe { Box::from_raw(core::ptr::from_ref(fiber).cast_mut()) });
+    unsafe { free_list::free(fiber) };
 }

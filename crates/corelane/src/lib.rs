@@ -42,6 +42,7 @@ mod error;
 mod event;
 mod fibers;
 mod float;
+mod free_list;
 mod guard;
 mod housekeeping;
 mod idle;

@@ -23,7 +23,7 @@ use crate::current::{Fiber, Intent};
 use crate::event::EventKind;
 use crate::native;
 use crate::runtime::Shared;
-use crate::task_body::{Class, NOT_ARMED, Task};
+use crate::task_body::{NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Worker};
 
 /// What the worker does after a pass.
@@ -45,6 +45,8 @@ pub(crate) struct Pass<'a> {
     ended: Option<(Task, Option<Task>)>,
     /// The fiber of the current task, if it runs on.
     running: Option<&'static Fiber>,
+    /// The growth thread must be told, once no lock is held.
+    asks_for_fibers: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -58,6 +60,7 @@ impl<'a> Pass<'a> {
             aftermath: Aftermath::Nothing,
             ended: None,
             running: None,
+            asks_for_fibers: false,
         }
     }
 
@@ -89,6 +92,7 @@ impl<'a> Pass<'a> {
         if change == Change::Lowered || core.rq.current().is_none() && core.rq.queued() == 0 {
             core = self.pull(core);
         }
+        self.asks_for_fibers = self.shared.fibers.share_stock(&mut core.fibers);
         let next = self.pick(&mut core);
         let _ = core.rq.publish(&self.shared.domain);
         balance::push(self.shared, &mut core, self.cpu, &mut self.kicks);
@@ -98,6 +102,9 @@ impl<'a> Pass<'a> {
         self.cpu.show(&core);
         drop(core);
         self.kicks.perform(self.shared);
+        if self.asks_for_fibers {
+            self.shared.fibers.request();
+        }
         self.aftermath.perform(self.shared, self.cpu);
         next
     }
@@ -172,21 +179,6 @@ impl<'a> Pass<'a> {
         self.shared.fibers.give(&mut core.fibers, fiber);
         self.shared.ended(self.cpu, fiber.ended());
         self.ended = Some((task, bound));
-        if self.shared.fibers.has_starved() {
-            self.feed(core);
-        }
-    }
-
-    /// A fiber came back: gives the tasks that wait for one another chance.
-    fn feed(&mut self, core: &mut Core) {
-        let starved = self.shared.fibers.take_starved().into_iter();
-        let (lanes, own): (Vec<Task>, Vec<Task>) =
-            starved.partition(|task| task.body.class == Class::Background);
-        own.into_iter()
-            .for_each(|task| self.arrive(core, task, Place::Keep));
-        if !lanes.is_empty() {
-            self.aftermath = Aftermath::Lanes(lanes);
-        }
     }
 
     /// Handles every letter, and changes whose letter may be held up.
@@ -383,6 +375,7 @@ impl<'a> Pass<'a> {
                 .events
                 .push(|| EventKind::NoFiber { task: task.body.id });
             self.shared.fibers.starve(task);
+            self.asks_for_fibers = true;
         }
     }
 

@@ -20,10 +20,10 @@ use corelane_sched::{CarrierId, CpuId, Level};
 
 use crate::cpu::Cpu;
 use crate::current::Fiber;
+use crate::native;
 use crate::pass::{Next, Pass};
 use crate::runtime::Shared;
 use crate::slice;
-use crate::{background, native};
 
 /// A carrier thread that holds the worker role of a CPU.
 pub(crate) struct Worker<'a> {
@@ -83,8 +83,6 @@ pub(crate) enum Aftermath {
     Depart(&'static Fiber, crate::task_body::Task),
     /// Send the task to the housekeeping thread.
     Outside(crate::task_body::Task),
-    /// Send background tasks, which waited for a fiber, back to their lanes.
-    Lanes(Vec<crate::task_body::Task>),
 }
 
 impl Aftermath {
@@ -93,7 +91,6 @@ impl Aftermath {
             Aftermath::Nothing => {}
             Aftermath::Depart(fiber, task) => native::depart(shared, cpu, fiber, task),
             Aftermath::Outside(task) => shared.housekeeping.leave(task),
-            Aftermath::Lanes(tasks) => tasks.into_iter().for_each(background::enqueue),
         }
     }
 }

@@ -100,6 +100,20 @@ fn more_waiting_tasks_than_fibers_make_the_pool_grow() {
 }
 
 #[test]
+fn starving_tasks_are_fed_as_fibers_come_back() {
+    const TASKS: u64 = 2_000;
+    let runtime = common::builder().fibers(4).build().unwrap();
+    let sleep = |_| runtime.spawn(prio(50), || task::sleep(Duration::from_millis(1)));
+    let handles: Vec<_> = (0..TASKS).map(sleep).collect();
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    // One miss at its start, one for a fiber that was made, one for a fiber that came back.
+    let misses = runtime.stats().no_fiber;
+    assert!(misses <= 3 * TASKS, "{misses} misses");
+}
+
+#[test]
 fn a_destructor_that_panics_after_detaching_harms_nobody() {
     struct Bomb;
     impl Drop for Bomb {
