@@ -77,8 +77,8 @@ impl<'a> Pass<'a> {
             "a pass is made by the holder of the role"
         );
         self.clear_request();
-        core.rq.set_rest(self.rest());
         let why = last.and_then(|fiber| self.settle(&mut core, fiber));
+        core.rq.set_rest(self.rest()); // after settling, which may have set out a native part
         if let Some((task, place)) = arrived {
             self.cpu.stats.wakes_slot.add_own();
             self.arrive(&mut core, task, place);
@@ -142,7 +142,6 @@ impl<'a> Pass<'a> {
             Intent::Native => {
                 let task = take_current(core);
                 native::set_out(self.cpu, &task);
-                core.rq.set_rest(self.rest());
                 self.aftermath = Aftermath::Depart(fiber, task);
             }
             Intent::Outside => {
