@@ -63,7 +63,7 @@ pub fn yield_now() {
     match Fiber::carried() {
         Some(fiber) => fiber.give_way(),
         // Not a wait for anybody: an ordinary thread has no equals here.
-        None => std::thread::sleep(Duration::ZERO),
+        None => crate::primitives::thread::sleep(Duration::ZERO),
     }
 }
 
@@ -99,7 +99,7 @@ pub fn park_timeout(timeout: Duration) -> bool {
 pub fn sleep(duration: Duration) {
     match Fiber::carried() {
         Some(fiber) => sleep_on(fiber, after(duration)),
-        None => std::thread::sleep(duration),
+        None => crate::primitives::thread::sleep(duration),
     }
 }
 
@@ -138,7 +138,7 @@ fn park_until(deadline_ns: Option<u64>) -> bool {
         if deadline_ns.is_some_and(|deadline_ns| clock::now_ns() >= deadline_ns) {
             return false;
         }
-        if fiber.is_cancelled() && std::thread::panicking() {
+        if fiber.is_cancelled() && crate::primitives::thread::panicking() {
             return false;
         }
         fiber.wait(deadline_ns);

@@ -11,16 +11,16 @@
 //!
 //! A background task is a task in all other respects: it waits, sleeps, joins and holds guards.
 
-use core::sync::atomic::{AtomicBool, Ordering::*, fence};
+use crate::primitives::atomic::{AtomicBool, Ordering::*, fence};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
+use crate::primitives::Mutex;
 use corelane_os::{clock, futex};
 use corelane_sched::{
     Commit, CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake,
 };
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
-use parking_lot::Mutex;
 
 use crate::current::{Fiber, Intent};
 use crate::native;

@@ -72,7 +72,7 @@ pub(crate) fn push(shared: &Shared, core: &mut Core, cpu: &Cpu, kicks: &mut Kick
                 // next pass instead of chasing.
                 cpu.stats.stale.add_own();
                 cpu.need_resched
-                    .store(true, core::sync::atomic::Ordering::Relaxed); // Relaxed: own CPU.
+                    .store(true, crate::primitives::atomic::Ordering::Relaxed); // Relaxed: own CPU.
                 break;
             }
         }
@@ -127,7 +127,7 @@ pub(crate) fn pull(
     None
 }
 
-fn lock(source: &Cpu) -> parking_lot::MutexGuard<'_, Core> {
+fn lock(source: &Cpu) -> crate::primitives::MutexGuard<'_, Core> {
     for _ in 0..TRIES_MAX {
         if let Some(core) = source.core.try_lock() {
             return core;

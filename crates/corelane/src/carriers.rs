@@ -10,10 +10,10 @@
 //! A worker gets its priority before its pin: pinned first, it might sit under a FIFO thread and never get
 //! to ask. Threads start before the shared part exists, because that depends on what they were granted.
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use crate::primitives::atomic::{AtomicBool, Ordering::*};
+use crate::primitives::mpsc::{Receiver, Sender, channel};
+use crate::primitives::thread::{Builder, JoinHandle};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{Builder, JoinHandle};
 
 use corelane_os::cpuset::KernelCpu;
 use corelane_os::memory;

@@ -4,7 +4,7 @@
 //! either its new home read the new value when it queued the task, or it finds the letter; see
 //! `Entity::home`. Nobody else's runqueue lock is taken.
 
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use crate::primitives::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use corelane_sched::{CpuMask, TaskPhase, Why};

@@ -7,10 +7,10 @@
 //!
 //! Completing costs one exchange, a lock only if a task waits, a system call only if a thread sleeps.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use crate::primitives::atomic::{AtomicU32, Ordering::*};
 
+use crate::primitives::Mutex;
 use corelane_os::futex;
-use parking_lot::Mutex;
 
 use crate::current::Fiber;
 use crate::task_body::Task;

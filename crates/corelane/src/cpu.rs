@@ -4,13 +4,13 @@
 //! the slot or the inbox and raises the flag. Fields that others write are kept on cache lines of their
 //! own, so that a wake does not disturb what the worker reads.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
+use crate::primitives::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
+use crate::primitives::Mutex;
 use corelane_os::cpuset::KernelCpu;
 use corelane_os::futex;
 use corelane_percpu::CachePadded;
 use corelane_sched::{CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Kick, Prio, Runqueue, TimerQueue};
-use parking_lot::Mutex;
 
 use crate::current::Fiber;
 use crate::event::EventRing;

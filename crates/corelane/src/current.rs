@@ -13,17 +13,17 @@
 //! word hands them over. It outlives its thread: `fibers.rs` frees it after joining the thread. Shown by
 //! `tests/identity.rs`.
 
+use crate::primitives::atomic::Ordering::Relaxed;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use core::sync::atomic::Ordering::Relaxed;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
+use crate::primitives::Mutex;
 use corelane_os::clock;
 use corelane_os::fiber::{self, Resumed, Suspender};
 use corelane_os::thread::Tid;
 use corelane_sched::{CpuId, Wait, Why};
-use parking_lot::Mutex;
 
 use crate::cpu::Cpu;
 use crate::job::{Cancelled, Ended};
@@ -312,7 +312,7 @@ impl Fiber {
 
     /// Unwinds a cancelled task, unless it is unwinding already.
     pub(crate) fn unwind_if_cancelled(&self) {
-        if self.is_cancelled() && !std::thread::panicking() {
+        if self.is_cancelled() && !crate::primitives::thread::panicking() {
             resume_unwind(Box::new(Cancelled));
         }
     }

@@ -7,11 +7,11 @@
 //!
 //! Cost of an event: four stores and a clock read; nothing at all when the ring has no room configured.
 
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use crate::primitives::atomic::{AtomicU64, Ordering::*};
 
+use crate::primitives::Mutex;
 use corelane_os::clock;
 use corelane_sched::CpuId;
-use parking_lot::Mutex;
 
 /// What happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

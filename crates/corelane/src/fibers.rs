@@ -13,16 +13,16 @@
 //! What is raw: spawning a body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
 //! its thread is joined and no pop of the free list is under way, and carriers follow references only while they serve. Shown by `tests/lifecycle.rs`.
 
+use crate::primitives::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use core::cmp::Reverse;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use crate::primitives::{Mutex, RwLock};
 use corelane_os::fiber::{Backend, Fiber as OsFiber, FiberError, FiberSpec, Suspender};
 use corelane_os::futex;
 use corelane_os::thread::{self, Policy};
 use corelane_sched::{Inbox, Letter, Place};
-use parking_lot::{Mutex, RwLock};
 
 use crate::cpu::{Cpu, FIBERS_KEPT_MAX};
 use crate::current::{Fiber, Intent};
@@ -279,7 +279,7 @@ impl FiberPool {
         // What the CPUs keep for themselves is the last there is: each returns it in its next pass.
         if self.has_starved() {
             shared.cpus().iter().for_each(Cpu::kick);
-            std::thread::sleep(RETURN_TIME);
+            crate::primitives::thread::sleep(RETURN_TIME);
             self.feed(usize::MAX);
         }
         let refused = self.take_waiting(usize::MAX);

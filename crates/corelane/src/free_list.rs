@@ -13,8 +13,8 @@
 //! What is raw: nodes are found by their address. A node is freed only by [`free`], whose caller knows that
 //! no pop is under way ([`FreeList::is_quiet`]). Shown by the tests below and `tests/lifecycle.rs`.
 
+use crate::primitives::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 /// The item comes first, so that its address is the node's.
 #[repr(C, align(64))]

@@ -7,9 +7,9 @@
 //! What is raw: calling the closure on the stack of a suspended task. The letter gives this thread the
 //! task, so nobody resumes it before the closure has returned. Shown by `tests/native.rs`.
 
-use core::sync::atomic::{AtomicBool, Ordering::*};
+use crate::primitives::atomic::{AtomicBool, Ordering::*};
+use crate::primitives::thread::ThreadId;
 use std::sync::OnceLock;
-use std::thread::ThreadId;
 
 use corelane_os::futex;
 use corelane_sched::{IdleWord, Inbox, Kick, Letter, Place};
@@ -56,12 +56,12 @@ impl Housekeeping {
 
     /// Whether the caller is this thread, running a task's closure.
     pub(crate) fn is_caller(&self) -> bool {
-        self.thread.get() == Some(&std::thread::current().id())
+        self.thread.get() == Some(&crate::primitives::thread::current().id())
     }
 
     /// The life of the thread.
     pub(crate) fn serve(&self) {
-        let _ = self.thread.set(std::thread::current().id());
+        let _ = self.thread.set(crate::primitives::thread::current().id());
         loop {
             for letter in self.inbox.take() {
                 if let Letter::Arrival(task, _) = letter {

@@ -8,7 +8,7 @@
 //! The kernel wakes sleepers late by some tens of microseconds. A worker therefore sleeps short of its next
 //! timer and spins the rest; how short is measured while it runs ([`Margin`]).
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use corelane_os::{clock, futex};
 use corelane_sched::{IdleWord, Place};

@@ -49,6 +49,7 @@ mod idle;
 mod job;
 mod native;
 mod pass;
+mod primitives;
 mod priority;
 mod runtime;
 mod shutdown;

@@ -15,7 +15,7 @@
 //! reserve of stack while the thread control block may already be in use elsewhere, so [`come_back`] uses
 //! atomics and the futex call only. Shown by `tests/native.rs`.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::primitives::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 

@@ -8,14 +8,14 @@
 //! Every choice is `corelane_sched`'s. Cost: one acquisition of the own lock, two if it pulls; no system
 //! call while it is held; at most [`TIMERS_MAX`] expiries.
 
-use core::sync::atomic::Ordering::*;
+use crate::primitives::atomic::Ordering::*;
 
+use crate::primitives::MutexGuard;
 use corelane_os::clock;
 use corelane_sched::{
     Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed,
     Place, Verdict, Wake, Why, arrive, change, leftover, pull, push_away, review, select_cpu,
 };
-use parking_lot::MutexGuard;
 
 use crate::balance::{self, Kicks};
 use crate::cpu::{Core, Cpu};

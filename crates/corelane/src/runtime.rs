@@ -3,7 +3,7 @@
 //! [`Shared`] lives as long as anybody refers to it: threads, tasks, handles. [`Runtime`] is the one owner
 //! that ends it.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,7 +5,7 @@
 //! point unwind there. What has not ended within the limit is abandoned: its thread leaves the real-time
 //! class and goes on, its memory stays, and the report names it.
 
-use core::sync::atomic::{Ordering::SeqCst, fence};
+use crate::primitives::atomic::{Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
 
 use corelane_os::thread::{self, Policy};
@@ -81,10 +81,10 @@ pub(crate) fn dropped(runtime: &mut Runtime) {
         return end();
     }
     // Without another thread the runtime goes on, ownerless, until the process ends.
-    let _ = std::thread::Builder::new()
+    let _ = crate::primitives::thread::Builder::new()
         .name("corelane-end".into())
         .spawn(end);
-    assert!(std::thread::panicking(), "{INSIDE}");
+    assert!(crate::primitives::thread::panicking(), "{INSIDE}");
 }
 
 fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
@@ -118,7 +118,7 @@ fn end_tasks(shared: &Shared, until: Instant) {
         if Instant::now() >= until {
             return;
         }
-        std::thread::sleep(LOOK_AGAIN);
+        crate::primitives::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -146,7 +146,7 @@ fn join(carriers: Carriers, until: Instant) {
         if Instant::now() >= until {
             break;
         }
-        std::thread::sleep(LOOK_AGAIN);
+        crate::primitives::thread::sleep(LOOK_AGAIN);
     }
     for stuck in waiting {
         // It may refuse only if the thread has just ended, which is as good.

@@ -4,7 +4,7 @@
 //! slice ends goes behind its equals and gets a new one. The end is noticed at safe points. A FIFO task
 //! costs one comparison here and never reads the clock.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use corelane_os::clock;
 use corelane_sched::Policy;

@@ -1,6 +1,6 @@
 //! Who runs where, at about one instant.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use crate::runtime::Shared;
 

@@ -3,7 +3,7 @@
 //! Each CPU counts for itself: its own worker adds with a load and a store, which costs no locked
 //! instruction. What others count on behalf of a CPU (wakes from ordinary threads) is added atomically.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::primitives::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -4,13 +4,13 @@
 //! What is raw: the pointer to the fiber of a started task. Fibers live until every carrier has been
 //! joined (`fibers.rs`), and only carriers follow the pointer. Shown by `tests/lifecycle.rs`.
 
+use crate::primitives::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::Arc;
 
+use crate::primitives::Mutex;
 use corelane_os::futex;
 use corelane_sched::{CpuId, CpuMask, Node, Prio, TaskPhase, TaskRef};
-use parking_lot::Mutex;
 
 use crate::current::Fiber;
 use crate::job::Job;

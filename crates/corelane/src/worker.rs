@@ -14,7 +14,7 @@
 //! The worker role is a field of the runqueue. One carrier per CPU exists so far and holds it for good; the
 //! kernel-preemption protocol will pass it between carriers, which is why a pass asserts that it holds it.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use corelane_sched::{CarrierId, CpuId, Level};
 

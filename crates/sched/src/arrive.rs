@@ -6,7 +6,7 @@
 //! task queued here, running here, waiting (then the next enqueue reads the new value), or gone to another
 //! CPU (then the letter follows it).
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use crate::{
     Arrival, CpuId, Place, Prio, Residence, RootDomain, Runqueue, TaskRef, beside_a_held_task,

@@ -2,8 +2,8 @@
 //!
 //! Tasks never cross from one root domain to another; each has its own cpupri and overload.
 
+use crate::primitives::atomic::{AtomicU32, Ordering::Relaxed};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::{CpuId, CpuMask, Cpupri, Entity, Level, Overload};
 

@@ -15,12 +15,12 @@
 //! the entity, and `from_raw` rebuilds a reference from a pointer made by `into_raw`. The property tests
 //! of `tests/` and the runtime's AddressSanitizer runs exercise both.
 
+use crate::primitives::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence,
+};
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::*, fence,
-};
 
 use intrusive_collections::RBTreeAtomicLink;
 

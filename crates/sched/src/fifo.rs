@@ -15,10 +15,10 @@
 //! (`Node::into_raw` on the way in, `Node::from_raw` on the way out), so linked entities live. Links are
 //! touched only here, under `&mut FifoArray`. Shown by `tests/runqueue.rs` against a naive scheduler.
 
+use crate::primitives::atomic::Ordering::Relaxed;
 use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering::Relaxed;
 
 use crate::entity::Links;
 use crate::{Entity, Node, Prio, TaskRef};

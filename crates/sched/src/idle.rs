@@ -16,9 +16,9 @@
 //! What is raw: the task pointer in the slot, made by `Node::into_raw`. Exactly one of `close` and `Drop`
 //! takes it out again, by a swap. Shown by the tests below and the runtime's race tests.
 
+use crate::primitives::atomic::{AtomicPtr, AtomicU32, Ordering::*, fence};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*, fence};
 
 use crate::{Entity, Node, Place, Residence, TaskRef};
 

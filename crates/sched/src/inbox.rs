@@ -22,9 +22,9 @@
 //! letter, before the release that publishes it, and read by the one who took the chain. Shown by the
 //! tests below and by the runtime's race tests.
 
+use crate::primitives::atomic::{AtomicPtr, Ordering::*};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering::*};
 
 use crate::{Entity, Node, Place, Residence, TaskRef};
 

@@ -11,7 +11,7 @@
 //! CPU that falls later sees the candidate and asks this one to look ([`crate::pull`]), and one that fell
 //! earlier is seen here. Cost: nothing but the fence, unless a task is stuck; then one search of cpupri.
 
-use core::sync::atomic::{Ordering::SeqCst, fence};
+use crate::primitives::atomic::{Ordering::SeqCst, fence};
 
 use crate::{Movable, RootDomain, Runqueue, push_away};
 

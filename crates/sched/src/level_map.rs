@@ -15,8 +15,8 @@
 //! Cost: `set` is one locked instruction up to 64 CPUs, at most three beyond (plus retries, each of
 //! which means that another CPU made progress). `lowest` reads 8 words, plus one word per 64 CPUs.
 
+use crate::primitives::atomic::{AtomicU64, Ordering::*};
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::swar::{equal_bits, keep, min_byte, min_bytes, splat};
 use crate::{CpuId, Level};

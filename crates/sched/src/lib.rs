@@ -36,6 +36,7 @@ mod leftover;
 mod level_map;
 mod mask;
 mod overload;
+pub mod primitives;
 mod prio;
 pub mod pull;
 pub mod push;

@@ -8,10 +8,10 @@
 //!
 //! Up to 64 CPUs neither type allocates.
 
+use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use alloc::boxed::Box;
 use alloc::vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::CpuId;
 

@@ -15,7 +15,7 @@
 //! `plan` must follow the publication of the lower level; it fences, see there.
 //! Cost: one search and one foreign lock for each answer that was not stale.
 
-use core::sync::atomic::{Ordering::SeqCst, fence};
+use crate::primitives::atomic::{Ordering::SeqCst, fence};
 
 use crate::{CpuId, CpuMask, Level, Movable, RootDomain, Runqueue, TaskRef};
 

@@ -12,7 +12,7 @@
 //! Cost of `plan`: one search of cpupri for each candidate above the lowest CPU; with free affinity that
 //! is one.
 
-use core::sync::atomic::{Ordering::SeqCst, fence};
+use crate::primitives::atomic::{Ordering::SeqCst, fence};
 
 use crate::{CpuId, Level, RootDomain, Runqueue, TaskRef};
 

@@ -13,8 +13,8 @@
 //! its level with a later key) and [`Runqueue::remove`]. Nothing allocates.
 
 use crate::fifo::{FifoArray, KEY_ORDINARY};
+use crate::primitives::atomic::Ordering::Relaxed;
 use crate::{CarrierId, CpuId, Entity, Level, Movable, Node, Prio, Residence, RootDomain, TaskRef};
-use core::sync::atomic::Ordering::Relaxed;
 
 /// Where a CPU's clock of enqueues starts: so many tasks can be put in front of one that stays.
 const SEQ_START: u64 = 1 << 32;

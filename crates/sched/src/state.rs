@@ -28,7 +28,7 @@
 //! condition. A task that runs on its own kernel thread is RUNNING. Kernel preemption will add FROZEN
 //! between RUNNING and QUEUED; its edges belong to the takeover protocol.
 
-use core::sync::atomic::{AtomicU32, Ordering::*};
+use crate::primitives::atomic::{AtomicU32, Ordering::*};
 
 /// The phase of a task; see the module's picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@
 //! A task has one timer link, so it is armed on at most one CPU at a time: the caller's task does not
 //! sleep twice at once.
 
-use core::sync::atomic::Ordering::Relaxed;
+use crate::primitives::atomic::Ordering::Relaxed;
 
 use intrusive_collections::{KeyAdapter, RBTree, RBTreeAtomicLink, intrusive_adapter};
 
