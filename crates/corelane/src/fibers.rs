@@ -366,9 +366,11 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
         controls.restore();
         fiber.suspend(Intent::Exit);
     }
+    fiber.exit();
 }
 
 fn run_bound(fiber: &Fiber) {
+    fiber.arrive();
     let task = fiber.task_node();
     let ended = match task.body.take_job() {
         Some(job) if fiber.is_cancelled() || fiber.shared().is_draining() => {
@@ -378,14 +380,15 @@ fn run_bound(fiber: &Fiber) {
         Some(job) => job.run(),
         None => Ended::Cancelled,
     };
-    let leaked = task.entity().release_all();
+    let leaked = fiber.release_all();
+    task.entity().set_held(0);
     task.entity().attended();
     if leaked > 0 {
         fiber
             .cpu()
             .stats
             .leaked_guards
-            .add_shared(u64::from(leaked));
+            .add_shared(leaked);
     }
     fiber.set_ended(ended);
 }

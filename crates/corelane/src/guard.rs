@@ -31,7 +31,6 @@ use crate::current::Fiber;
 pub struct MigrateGuard {
     fiber: &'static Fiber,
     generation: u64,
-    cpu: CpuId,
     stays_with_its_task: PhantomData<*mut ()>,
 }
 
@@ -49,12 +48,10 @@ pub fn migrate_disable() -> MigrateGuard {
 #[inline]
 pub fn try_migrate_disable() -> Option<MigrateGuard> {
     let fiber = Fiber::current()?;
-    fiber.task_node().entity().hold();
-    let (generation, cpu) = (fiber.generation(), fiber.cpu_id());
+    fiber.hold();
     Some(MigrateGuard {
         fiber,
-        generation,
-        cpu,
+        generation: fiber.generation(),
         stays_with_its_task: PhantomData,
     })
 }
@@ -63,17 +60,17 @@ impl MigrateGuard {
     /// The CPU slot on which the task stays.
     #[inline]
     pub fn cpu(&self) -> CpuId {
-        self.cpu
+        self.fiber.cpu_id()
     }
 }
 
 impl Drop for MigrateGuard {
     #[inline]
     fn drop(&mut self) {
-        if self.fiber.generation() != self.generation || Fiber::current().is_none() {
+        if self.fiber.generation() != self.generation {
             return; // its task has ended, which released it
         }
-        if self.fiber.task_node().entity().release() {
+        if self.fiber.release() {
             leave(self.fiber);
         }
     }
@@ -91,6 +88,6 @@ fn leave(fiber: &Fiber) {
 // SAFETY: while the guard lives, the scheduler files its task as held and moves it nowhere.
 unsafe impl PinCurrentCpu for MigrateGuard {
     fn slot(&self) -> usize {
-        self.cpu.index()
+        self.fiber.cpu_id().index()
     }
 }

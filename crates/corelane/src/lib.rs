@@ -28,6 +28,7 @@
 //! Without privilege everything works, and [`Runtime::status`] says loudly what the host did not grant.
 
 mod api;
+mod arrival;
 mod background;
 mod balance;
 mod builder;
@@ -38,6 +39,8 @@ mod completion;
 mod config;
 mod cpu;
 mod current;
+mod direct;
+mod dispatch;
 mod error;
 mod event;
 mod fibers;

@@ -16,13 +16,12 @@
 
 use std::sync::Arc;
 
-use corelane_sched::{CpuId, Leftover, Next, Offer, Place, Wake, arrive, leftover, select_cpu};
+use corelane_sched::{CpuId, Leftover, Offer, Place, Wake, leftover, select_cpu};
 
 use crate::current::Fiber;
-use crate::event::EventKind;
 use crate::runtime::Shared;
 use crate::task_body::{Class, Task};
-use crate::{background, balance};
+use crate::{arrival, background, balance, direct};
 
 /// Wakes `task`, from a task or an ordinary thread. A safe point if the caller is a task.
 pub(crate) fn wake(task: Task) {
@@ -67,19 +66,19 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
         return kicks.perform(shared);
     }
     let cpu = fiber.cpu();
+    fiber.file_guards();
     let mut core = cpu.core.lock();
     cpu.stats.wakes_local.add_own();
-    let priority = task.entity().prio().get();
-    cpu.events.push(|| EventKind::Wake {
-        task: task.body.id,
-        priority,
-    });
     let mut kicks = balance::Kicks::default();
-    if let Next::Send(task, place, to) = arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
-        balance::send_later(shared, task, place, to, &mut kicks);
+    arrival::receive(shared, cpu, &mut core, task, Place::Tail, &mut kicks);
+    let preempts = core.rq.must_switch();
+    if preempts && kicks.is_empty() {
+        core = match direct::preempt(fiber, core) {
+            Ok(()) => return,
+            Err(core) => core,
+        };
     }
     let _ = core.rq.publish(&shared.domain);
-    let preempts = core.rq.must_switch();
     if !preempts {
         balance::push(shared, &mut core, cpu, &mut kicks);
     }
@@ -91,6 +90,8 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     if looks_again {
         // Not a point of cancellation: a wake in a destructor must not unwind.
         fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
+    } else {
+        fiber.heed();
     }
 }
 

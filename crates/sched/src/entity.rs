@@ -249,6 +249,12 @@ impl Entity {
         self.held.load(Relaxed) // Relaxed: others use it as advice, or after the task has been left.
     }
 
+    /// Files how many guards the task holds, for a runtime that counts them elsewhere while it runs.
+    #[inline]
+    pub fn set_held(&self, held: u32) {
+        self.held.store(held, Relaxed); // Relaxed: only the task itself writes it.
+    }
+
     /// One more guard. Only the running task itself calls this: a load and a store, no locked
     /// instruction.
     ///
@@ -289,7 +295,7 @@ impl Entity {
 
     /// Whether the task has been asked and not been seen to since; exact under its CPU's lock while it
     /// holds a guard.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub fn is_asked(&self) -> bool {
         self.wants_attention.load(Relaxed) // Relaxed: under the runqueue lock, as are the writers.
     }
 

@@ -71,6 +71,13 @@ impl<T> FifoArray<T> {
         self.first_of(self.top()?)
     }
 
+    /// The same with its body.
+    pub(crate) fn first_node(&self) -> Option<&Node<T>> {
+        let first = self.lists[self.top()?.index()].first?;
+        // SAFETY: a linked node is alive, and is a `Node<T>` with its entity first.
+        Some(unsafe { &*first.as_ptr().cast::<Node<T>>().cast_const() })
+    }
+
     /// The task that stands first in the list of `prio`.
     pub(crate) fn first_of(&self, prio: Prio) -> Option<&Entity> {
         // SAFETY: a linked entity is kept alive by the reference this array holds.
