@@ -27,6 +27,7 @@ use corelane_sched::{CpuId, Wait, Why};
 
 use crate::cpu::Cpu;
 use crate::direct::{self, Direct, Tail};
+use crate::held::Held;
 use crate::job::{Cancelled, Ended};
 use crate::native;
 use crate::runtime::Shared;
@@ -64,8 +65,8 @@ pub(crate) struct Fiber {
     pub(crate) bound: Mutex<Option<Task>>,
     cpu: Cell<u16>,
     native: Cell<bool>,
-    /// Nested migrate-disable guards, and [`ATTENTION`].
-    guards: Cell<u64>,
+    /// The migrate-disable guards of the running task.
+    pub(crate) held: Held,
     /// What the task that left for this one had no time for.
     tail: Cell<Tail>,
     /// Where the fiber's own thread was last placed.
@@ -76,17 +77,12 @@ pub(crate) struct Fiber {
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
     ended: Cell<Ended>,
-    /// Counts the tasks that ran on this fiber, so that a guard of an earlier one is told apart.
-    generation: Cell<u64>,
 }
 
 // SAFETY: the cells have one owner at a time, see the module's page; `bound` is locked.
 unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
-
-/// Set beside the count of guards: the scheduler waits for the last one.
-const ATTENTION: u64 = 1 << 63;
 
 thread_local! {
     static FIBER: Cell<*const Fiber> = const { Cell::new(ptr::null()) };
@@ -103,7 +99,7 @@ impl Fiber {
             bound: Mutex::new(None),
             cpu: Cell::new(0),
             native: Cell::new(false),
-            guards: Cell::new(0),
+            held: Held::new(),
             tail: Cell::new(Tail::Nothing),
             lender_place: Cell::new(None),
             tid: Cell::new(None),
@@ -111,7 +107,6 @@ impl Fiber {
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(Ended::Returned),
-            generation: Cell::new(0),
         }
     }
 
@@ -150,45 +145,18 @@ impl Fiber {
         FIBER.set(ptr::null());
     }
 
-    /// One more migrate-disable guard. A load and a store; 2^63 of them cannot be counted in a lifetime.
-    #[inline]
-    pub(crate) fn hold(&self) {
-        self.guards.set(self.guards.get() + 1);
-    }
-
-    /// One guard less; says whether it was the last and the scheduler waits for that.
-    #[inline]
-    #[must_use]
-    pub(crate) fn release(&self) -> bool {
-        let guards = self.guards.get() - 1;
-        self.guards.set(guards);
-        guards == ATTENTION
-    }
-
-    /// How many guards the running task holds.
-    pub(crate) fn held(&self) -> u64 {
-        self.guards.get() & !ATTENTION
-    }
-
     /// Tells the scheduler how many guards the task holds: before it decides anything about the task.
     ///
     /// The count is kept here while the task runs, because the scheduler's entity is two dependent loads
     /// away from the task, and others read it.
     pub(crate) fn file_guards(&self) {
-        let held = u32::try_from(self.held()).unwrap_or(u32::MAX);
-        self.task_node().entity().set_held(held);
+        self.task_node().entity().set_held(self.held.count());
     }
 
     /// Learns whether the scheduler waits for the last guard: after it has decided.
     pub(crate) fn heed(&self) {
-        let asked = u64::from(self.task_node().entity().is_asked());
-        self.guards.set(self.held() | asked * ATTENTION);
-    }
-
-    /// The task ends: releases what it still holds; returns how many guards that were.
-    pub(crate) fn release_all(&self) -> u64 {
-        self.generation.set(self.generation.get() + 1); // a guard that outlives its task is void
-        self.guards.replace(0) & !ATTENTION
+        self.held
+            .set_attention(self.task_node().entity().is_asked());
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -234,10 +202,6 @@ impl Fiber {
         *self.bound.lock() = None;
         // SAFETY: the fiber is suspended after `Intent::Exit`, and its carrier's.
         unsafe { (*self.task.get()).take() }
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.get()
     }
 
     /// The CPU slot where the task runs; changes only while it is suspended.

@@ -27,7 +27,7 @@
 use crate::primitives::atomic::Ordering::Relaxed;
 
 use corelane_os::clock;
-use corelane_sched::{Change, Commit, Place, Verdict, Why, pull, review};
+use corelane_sched::{Change, Commit, Node, Place, Verdict, Why, pull, review};
 
 use crate::balance::Kicks;
 use crate::cpu::{Core, Cpu};
@@ -35,7 +35,7 @@ use crate::current::Fiber;
 use crate::event::EventKind;
 use crate::primitives::MutexGuard;
 use crate::runtime::Shared;
-use crate::task_body::{Class, Task};
+use crate::task_body::{Body, Class, Task};
 use crate::{arrival, dispatch, pass, slice, worker};
 
 /// Whether a switch was made.
@@ -67,7 +67,8 @@ pub(crate) fn take_turns(fiber: &Fiber) -> Direct {
     };
     fiber.file_guards();
     let mut core = cpu.core.lock();
-    if has_news(cpu, &core) || core.rq.turn().is_none() || !dispatch::has_startable(&core) {
+    let can_start = |task: &Node<Body>| dispatch::can_start(&core, task);
+    if has_news(cpu, &core) || !core.rq.turn().is_some_and(can_start) {
         return Direct::No;
     }
     let entity = fiber.task_node().entity();
@@ -94,7 +95,10 @@ pub(crate) fn preempt<'a>(
     };
     let entity = fiber.task_node().entity();
     let is_plain = !has_news(cpu, &core)
-        && dispatch::has_startable(&core)
+        && core
+            .rq
+            .peek()
+            .is_some_and(|next| dispatch::can_start(&core, next))
         && review(&core.rq, &shared.domain, Why::Asked) == Verdict::PutBack(Place::Preempted);
     if !is_plain {
         return Err(core);
@@ -120,7 +124,12 @@ pub(crate) fn part(fiber: &Fiber, deadline_ns: Option<u64>) -> Direct {
     };
     fiber.file_guards();
     let mut core = cpu.core.lock();
-    if has_news(cpu, &core) || !dispatch::has_startable(&core) {
+    if has_news(cpu, &core)
+        || !core
+            .rq
+            .peek()
+            .is_some_and(|next| dispatch::can_start(&core, next))
+    {
         return Direct::No;
     }
     let task = core.rq.take_current().expect("the caller is current");
@@ -180,21 +189,20 @@ fn leave(fiber: &Fiber, shared: &Shared, cpu: &Cpu, mut core: MutexGuard<'_, Cor
 
 /// The task that comes does what the one that left could not do on its own stack.
 pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
-    let parted = match tail {
-        Tail::Nothing => return,
-        Tail::Turn | Tail::Preempted => None,
-        Tail::Parted(ref task) => Some(task),
-    };
+    if matches!(tail, Tail::Nothing) {
+        return;
+    }
     let (shared, cpu) = (fiber.shared(), fiber.cpu());
     // SAFETY: a tail is only set by `leave`, which holds the lock of this CPU and forgot its guard.
     let mut core = unsafe { cpu.core.make_guard_unchecked() };
+    if matches!(tail, Tail::Turn) {
+        return cpu.show_running(&core);
+    }
     let mut kicks = Kicks::default();
-    if let Some(task) = parted {
+    if let Tail::Parted(task) = &tail {
         commit(shared, cpu, &mut core, task, &mut kicks);
     }
-    if !matches!(tail, Tail::Turn) {
-        pass::conclude(shared, cpu, &mut core, &mut kicks);
-    }
+    pass::conclude(shared, cpu, &mut core, &mut kicks);
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);

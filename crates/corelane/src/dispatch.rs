@@ -1,10 +1,12 @@
 //! Dispatching: a task that was picked gets a fiber and becomes the one that runs.
 
+use corelane_sched::Node;
+
 use crate::cpu::{Core, Cpu};
 use crate::current::Fiber;
 use crate::event::EventKind;
 use crate::runtime::Shared;
-use crate::task_body::Task;
+use crate::task_body::{Body, Task};
 
 /// The fiber the task is on, or a fresh one at its first run; `None` if there is none to be had.
 pub(crate) fn fiber_for(
@@ -23,10 +25,9 @@ pub(crate) fn fiber_for(
     Some(fiber)
 }
 
-/// Whether a task is queued that can run at once: it has a fiber, or one is in stock.
-pub(crate) fn has_startable(core: &Core) -> bool {
-    let next = core.rq.peek();
-    next.is_some_and(|task| !core.fibers.is_empty() || task.body.fiber().is_some())
+/// Whether a queued task can run at once: it has a fiber, or one is in stock.
+pub(crate) fn can_start(core: &Core, task: &Node<Body>) -> bool {
+    task.body.fiber().is_some() || !core.fibers.is_empty()
 }
 
 /// The task, which is current now, is about to run on `fiber`.

@@ -380,7 +380,7 @@ fn run_bound(fiber: &Fiber) {
         Some(job) => job.run(),
         None => Ended::Cancelled,
     };
-    let leaked = fiber.release_all();
+    let leaked = fiber.held.end();
     task.entity().set_held(0);
     task.entity().attended();
     if leaked > 0 {
@@ -388,7 +388,7 @@ fn run_bound(fiber: &Fiber) {
             .cpu()
             .stats
             .leaked_guards
-            .add_shared(leaked);
+            .add_shared(u64::from(leaked));
     }
     fiber.set_ended(ended);
 }

@@ -4,13 +4,14 @@
 //! serialise CPUs that share nothing. A task that holds a [`MigrateGuard`] can be preempted, can yield,
 //! sleep and wait, and always comes back on the same CPU.
 //!
-//! Entering and leaving is a load and a store each on a counter that only the task writes. The pin takes
-//! effect only if the task is suspended meanwhile: then its CPU files it among those that cannot leave.
+//! Entering and leaving is a load and a store each on a word that only the task writes ([`crate::held`]).
+//! The pin takes effect only if the task is suspended meanwhile: then its CPU files it among those that
+//! cannot leave.
 //!
 //! # Unsafe
 //! What is raw: the guard refers to its fiber without a lifetime. It is neither `Send` nor `Sync`, so it
 //! stays with the fiber's thread; fibers outlive what runs on them. A guard that was kept in a
-//! thread-local after its task ended is told apart by the fiber's generation. Shown by `tests/guard.rs`.
+//! thread-local after its task ended is told apart by the generation in the guard word. Shown by `tests/guard.rs`.
 
 use core::marker::PhantomData;
 
@@ -18,6 +19,7 @@ use corelane_percpu::PinCurrentCpu;
 use corelane_sched::{CpuId, Why};
 
 use crate::current::Fiber;
+use crate::held::Released;
 
 /// While it lives, the task that made it stays on one CPU. Nests.
 ///
@@ -30,7 +32,8 @@ use crate::current::Fiber;
 #[must_use = "the task may migrate as soon as the guard is dropped"]
 pub struct MigrateGuard {
     fiber: &'static Fiber,
-    generation: u64,
+    /// The guard word as it was before.
+    found: u64,
     stays_with_its_task: PhantomData<*mut ()>,
 }
 
@@ -48,10 +51,9 @@ pub fn migrate_disable() -> MigrateGuard {
 #[inline]
 pub fn try_migrate_disable() -> Option<MigrateGuard> {
     let fiber = Fiber::current()?;
-    fiber.hold();
     Some(MigrateGuard {
         fiber,
-        generation: fiber.generation(),
+        found: fiber.held.enter(),
         stays_with_its_task: PhantomData,
     })
 }
@@ -67,10 +69,7 @@ impl MigrateGuard {
 impl Drop for MigrateGuard {
     #[inline]
     fn drop(&mut self) {
-        if self.fiber.generation() != self.generation {
-            return; // its task has ended, which released it
-        }
-        if self.fiber.release() {
+        if self.fiber.held.leave(self.found) == Released::Awaited {
             leave(self.fiber);
         }
     }

@@ -47,6 +47,7 @@ mod fibers;
 mod float;
 mod free_list;
 mod guard;
+mod held;
 mod housekeeping;
 mod idle;
 mod job;

@@ -128,7 +128,10 @@ impl<'a> Pass<'a> {
     /// Does what the suspended fiber wanted. Returns why its task is to be reviewed, if it is still
     /// current.
     fn settle(&mut self, core: &mut Core) -> Option<Why> {
-        let current = core.rq.current().expect("the task that suspended is current");
+        let current = core
+            .rq
+            .current()
+            .expect("the task that suspended is current");
         let fiber = current.body.fiber().expect("it ran on a fiber");
         slice::end(fiber);
         match fiber.intent() {

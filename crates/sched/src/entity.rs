@@ -182,11 +182,11 @@ impl Entity {
         }
     }
 
-    #[inline]
     /// Takes the task, which is nowhere, to where it is linked.
     ///
     /// # Panics
     /// If it is somewhere already: a task that is linked twice would corrupt the lists.
+    #[inline]
     pub(crate) fn claim(&self, residence: Residence) {
         // AcqRel: pairs with itself, so that one of two claims fails.
         let seen = self.residence.swap(residence as u8, AcqRel);
@@ -197,6 +197,7 @@ impl Entity {
         );
     }
 
+    #[inline]
     pub(crate) fn set_residence(&self, residence: Residence) {
         self.residence.store(residence as u8, Release); // Release: pairs with `residence`.
     }
@@ -295,6 +296,7 @@ impl Entity {
 
     /// Whether the task has been asked and not been seen to since; exact under its CPU's lock while it
     /// holds a guard.
+    #[inline]
     pub fn is_asked(&self) -> bool {
         self.wants_attention.load(Relaxed) // Relaxed: under the runqueue lock, as are the writers.
     }

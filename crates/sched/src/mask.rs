@@ -108,6 +108,7 @@ impl CpuMask {
     }
 
     /// The number of CPUs in the set.
+    #[inline]
     pub fn count(&self) -> usize {
         self.words
             .as_slice()
@@ -237,6 +238,7 @@ impl SharedMask {
     }
 
     /// The number of CPUs in the set when it was last stored.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count.load(Relaxed) as usize // Relaxed: see `store`.
     }

@@ -162,6 +162,7 @@ impl<T> Runqueue<T> {
     }
 
     /// Puts a task that is claimed for this queue into its array; returns its level.
+    #[inline]
     fn file(&mut self, task: TaskRef<T>, movable: Movable, place: Place) -> Level {
         let entity = task.entity();
         let prio = entity.prio();
@@ -187,11 +188,13 @@ impl<T> Runqueue<T> {
     }
 
     /// The task that [`Runqueue::pick_next`] would pick.
+    #[inline]
     pub fn peek(&self) -> Option<&Node<T>> {
         self.array(self.best()?).first_node()
     }
 
     /// The array whose first task is picked next.
+    #[inline]
     fn best(&self) -> Option<Movable> {
         let (free, held, bound) = (&self.free, &self.held, &self.bound);
         if held.len() + bound.len() == 0 {
@@ -409,6 +412,7 @@ impl<T> Runqueue<T> {
             .chain(self.bound.iter())
     }
 
+    #[inline]
     fn array(&self, movable: Movable) -> &FifoArray<T> {
         match movable {
             Movable::Free => &self.free,
@@ -417,6 +421,7 @@ impl<T> Runqueue<T> {
         }
     }
 
+    #[inline]
     fn array_mut(&mut self, movable: Movable) -> &mut FifoArray<T> {
         match movable {
             Movable::Free => &mut self.free,
@@ -425,6 +430,7 @@ impl<T> Runqueue<T> {
         }
     }
 
+    #[inline]
     fn key(&mut self, entity: &Entity, prio: Prio, place: Place) -> u64 {
         let stamp = entity.key.load(Relaxed) & !KEY_ORDINARY; // Relaxed: under the runqueue lock.
         match place {
@@ -454,12 +460,14 @@ impl<T> Runqueue<T> {
 }
 
 /// Greater is picked first: by priority, then by the smaller key.
+#[inline]
 fn rank(entity: &Entity) -> (u8, core::cmp::Reverse<u64>) {
     let level = entity.level.load(Relaxed); // Relaxed: under the runqueue lock, as is the key.
     (level, core::cmp::Reverse(entity.key.load(Relaxed)))
 }
 
 /// The priority by which a queued task is filed.
+#[inline]
 fn queued_prio(entity: &Entity) -> Prio {
     Prio::from_raw(entity.level.load(Relaxed)) // Relaxed: under the runqueue lock.
 }

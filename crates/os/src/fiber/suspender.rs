@@ -54,7 +54,10 @@ impl Suspender<'_> {
         let own = self.lender();
         assert!(!own.is_native(), "a native body has no carrier to switch");
         next.lender().assert_parked();
-        assert!(!next.lender().is_finished(), "a finished body is not resumed");
+        assert!(
+            !next.lender().is_finished(),
+            "a finished body is not resumed"
+        );
         own.set_next(next.lender);
         self.yielder.suspend(());
         self.arrive();
