@@ -27,7 +27,7 @@
 use crate::primitives::atomic::Ordering::Relaxed;
 
 use corelane_os::clock;
-use corelane_sched::{Change, Commit, Node, Place, Verdict, Why, pull, review};
+use corelane_sched::{Change, Node, Place, Verdict, Why, pull, review};
 
 use crate::balance::Kicks;
 use crate::cpu::{Core, Cpu};
@@ -36,7 +36,7 @@ use crate::event::EventKind;
 use crate::primitives::MutexGuard;
 use crate::runtime::Shared;
 use crate::task_body::{Body, Class, Task};
-use crate::{arrival, dispatch, pass, slice, worker};
+use crate::{arrival, dispatch, pass, slice, wake, worker};
 
 /// Whether a switch was made.
 #[must_use]
@@ -199,7 +199,7 @@ pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
         return cpu.show_running(&core);
     }
     let mut kicks = Kicks::default();
-    if let Tail::Parted(task) = &tail {
+    if let Tail::Parted(task) = tail {
         commit(shared, cpu, &mut core, task, &mut kicks);
     }
     pass::conclude(shared, cpu, &mut core, &mut kicks);
@@ -209,11 +209,11 @@ pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
 }
 
 /// Commits the wait of a task that has left; queues it if it was woken on its way.
-fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: &Task, kicks: &mut Kicks) {
-    if task.entity().state().commit_wait() == Commit::Parked {
-        return; // its fiber keeps a reference
-    }
-    arrival::receive(shared, cpu, core, task.clone(), Place::Tail, kicks);
+fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut Kicks) {
+    let Some(task) = wake::commit_wait(task) else {
+        return;
+    };
+    arrival::receive(shared, cpu, core, task, Place::Tail, kicks);
     if core.rq.must_switch() {
         cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
     }

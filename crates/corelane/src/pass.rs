@@ -13,8 +13,8 @@ use crate::primitives::atomic::Ordering::*;
 use crate::primitives::MutexGuard;
 use corelane_os::clock;
 use corelane_sched::{
-    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed,
-    Place, Verdict, Wake, Why, change, leftover, pull, push_away, review, select_cpu,
+    Arrival, CarrierId, Change, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed, Place,
+    Verdict, Wake, Why, change, leftover, pull, push_away, review, select_cpu,
 };
 
 use crate::balance::{self, Kicks};
@@ -25,7 +25,7 @@ use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Suspended, Worker};
-use crate::{arrival, dispatch, slice};
+use crate::{arrival, dispatch, slice, wake};
 
 /// What the worker does after a pass.
 pub(crate) enum Next {
@@ -164,9 +164,8 @@ impl<'a> Pass<'a> {
         self.cpu
             .events
             .push(|| EventKind::Block { task: task.body.id });
-        match task.entity().state().commit_wait() {
-            Commit::Parked => {} // its fiber keeps a reference
-            Commit::Enqueue => self.arrive(core, task, Place::Tail),
+        if let Some(task) = wake::commit_wait(task) {
+            self.arrive(core, task, Place::Tail);
         }
     }
 
@@ -233,7 +232,7 @@ impl<'a> Pass<'a> {
                 .events
                 .push(|| EventKind::Timer { task: task.body.id });
             if task.entity().state().wake() == Wake::Enqueue {
-                self.wake_expired(core, task);
+                self.wake_expired(core, wake::unparked(&task));
             }
         }
         self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU; the rest follows in the next pass.

@@ -13,10 +13,13 @@
 //! Cost of a wake: to a spinning CPU one exchange on its slot; to a busy CPU one exchange on its inbox
 //! and a store; to a sleeping CPU also one system call. Nothing allocates. This path touches no
 //! thread-local after the caller is known, because lenders take it too ([`crate::native`]).
+//!
+//! # Unsafe
+//! What is raw: the reference that a parked task owns ([`unparked`]). Shown by `tests/leaks.rs`.
 
 use std::sync::Arc;
 
-use corelane_sched::{CpuId, Leftover, Offer, Place, Wake, leftover, select_cpu};
+use corelane_sched::{Commit, CpuId, Leftover, Offer, Place, Wake, leftover, select_cpu};
 
 use crate::current::Fiber;
 use crate::runtime::Shared;
@@ -25,16 +28,36 @@ use crate::{arrival, background, balance, direct};
 
 /// Wakes `task`, from a task or an ordinary thread. A safe point if the caller is a task.
 pub(crate) fn wake(task: Task) {
+    wake_ref(&task);
+}
+
+/// The same for a caller that keeps its reference.
+#[inline]
+pub(crate) fn wake_ref(task: &Task) {
     if task.entity().state().wake() == Wake::Enqueue {
-        enqueue(task);
+        enqueue(unparked(task));
     }
 }
 
-/// The same for a caller that keeps its reference; clones it only if the task was asleep.
-pub(crate) fn wake_ref(task: &Task) {
-    if task.entity().state().wake() == Wake::Enqueue {
-        enqueue(task.clone());
+/// Commits the wait of a task whose stack has been left; gives it back if it was woken meanwhile.
+///
+/// A task that waits owns a reference to itself, which [`unparked`] takes over: a wake then counts nothing,
+/// and does not touch the line of the count, which the task's last CPU has.
+pub(crate) fn commit_wait(task: Task) -> Option<Task> {
+    match task.entity().state().commit_wait() {
+        Commit::Enqueue => Some(task),
+        Commit::Parked => {
+            core::mem::forget(task);
+            None
+        }
     }
+}
+
+/// The reference that a task owned while it waited; for the one whose wake found it parked.
+pub(crate) fn unparked(task: &Task) -> Task {
+    // SAFETY: `commit_wait` forgot one reference when the word became PARKED, and one wake takes it from
+    // PARKED: the caller's. The pointer is that of an `Arc`.
+    unsafe { Arc::from_raw(Arc::as_ptr(task)) }
 }
 
 /// Puts a runnable task that belongs to the caller where it should run.

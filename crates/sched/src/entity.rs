@@ -72,23 +72,27 @@ pub(crate) struct Links {
 }
 
 /// The scheduler's part of a task.
+///
+/// What a waker on another CPU reads and writes stands together at the front: each line of it that the
+/// task's last CPU wrote costs the waker a trip to that CPU.
+#[repr(C)]
 pub struct Entity {
     state: StateWord,
-    own: AtomicU8,
-    slice_ns: AtomicU64,
-    affinity: SharedMask,
-    home: AtomicU16,
-    residence: AtomicU8,
-    filed: AtomicU8,
-    place: AtomicU8,
     held: AtomicU32,
-    wants_attention: AtomicBool,
+    home: AtomicU16,
+    own: AtomicU8,
+    residence: AtomicU8,
+    place: AtomicU8,
+    filed: AtomicU8,
     pub(crate) level: AtomicU8,
-    pub(crate) key: AtomicU64,
-    pub(crate) links: UnsafeCell<Links>,
+    wants_attention: AtomicBool,
+    pub(crate) change_posted: AtomicBool,
+    affinity: SharedMask,
     pub(crate) arrival_next: AtomicPtr<Entity>,
     pub(crate) change_next: AtomicPtr<Entity>,
-    pub(crate) change_posted: AtomicBool,
+    pub(crate) key: AtomicU64,
+    pub(crate) links: UnsafeCell<Links>,
+    slice_ns: AtomicU64,
 }
 
 // SAFETY: every field but `links` is atomic. `links` is opened only by `fifo.rs`, with `&mut` of the one
@@ -312,11 +316,11 @@ impl Entity {
 #[repr(C)]
 pub struct Node<T> {
     entity: Entity,
+    /// What belongs to the task apart from scheduling.
+    pub body: T,
     pub(crate) timer: RBTreeAtomicLink,
     pub(crate) deadline_ns: AtomicU64,
     pub(crate) armed: AtomicU64,
-    /// What belongs to the task apart from scheduling.
-    pub body: T,
 }
 
 /// A counted reference to a task.
