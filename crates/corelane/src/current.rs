@@ -243,7 +243,7 @@ impl Fiber {
     pub(crate) fn resume(&self, shared: &Shared) {
         self.native.set(false);
         // SAFETY: the caller dispatched the task, so the fiber is ours until its task is runnable again.
-        let inner = unsafe { (*self.inner.get()).as_mut() }.expect("a bound fiber has a thread");
+        let inner = unsafe { (*self.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         native::place_lender(shared, self.cpu(), self, inner);
         // SAFETY: parked, since its last carrier left it before the task became runnable; a task holds
         // nothing that is tied to its carrier's kernel thread (that is what `native` is for).

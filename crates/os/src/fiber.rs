@@ -166,10 +166,10 @@ impl Fiber {
     /// - A guard that is tied to the calling kernel thread and used by the body (a lock that
     ///   records the kernel thread id) must not be held by the body across a suspension after which
     ///   another carrier resumes it.
-    /// - The fiber must be resumed by its own handle only: the body must not resume the fiber that
-    ///   it runs on.
+    /// - One at a time: nobody else resumes the fiber, or switches to it, until it has suspended. The body
+    ///   must not resume the fiber that it runs on.
     #[inline]
-    pub unsafe fn resume(&mut self) -> Resumed {
+    pub unsafe fn resume(&self) -> Resumed {
         let lender = self.lender();
         lender.assert_parked();
         assert!(!lender.is_finished(), "a finished body is not resumed");
