@@ -77,7 +77,10 @@ impl Worker<'_> {
             self.park();
             return None;
         }
-        self.cpu.slot.open();
+        // Relaxed: native parts are set out by this worker; one that comes back kicks.
+        if self.cpu.natives.load(Relaxed) == 0 {
+            self.cpu.slot.open();
+        }
         let came = self.spin(spin_until_ns);
         let arrived = self.cpu.slot.close();
         if !came && arrived.is_none() {

@@ -1,7 +1,10 @@
 //! The wake-up path: from "its condition is true" to "it is queued where it should run".
 //!
 //! ```text
-//!   wake ── state word says Enqueue ──► select_cpu ──► own CPU?  ── yes ──► here (own lock)
+//!   wake ── state word says Enqueue ──► last CPU spins idle? ── yes ──► its slot
+//!                                                        │ no
+//!                                                        ▼
+//!                                       select_cpu ──► own CPU?  ── yes ──► here (own lock)
 //!                                                        │ no
 //!                                                        ▼
 //!                                          spinning CPU's slot, else its inbox + kick
@@ -76,12 +79,35 @@ pub(crate) fn enqueue(task: Task) {
 /// From a thread that is no worker. Touches no thread-local.
 pub(crate) fn enqueue_from_outside(task: Task) {
     let shared = task.body.shared.clone();
+    let Err(task) = hand_to_idle(&shared, task) else {
+        return;
+    };
     let to = select_cpu(&shared.domain, task.entity());
     send(&shared, task, Place::Tail, to);
 }
 
+/// Hands a task to its last CPU if that spins idle.
+///
+/// [`select_cpu`] would say the same, but it reads the CPU's published level. That line belongs to the CPU
+/// that has just gone idle, and it writes it again when it takes the task: two trips between the CPUs
+/// that the slot makes needless. A CPU whose slot is open is idle.
+fn hand_to_idle(shared: &Shared, task: Task) -> Result<(), Task> {
+    let entity = task.entity();
+    let last = entity.last_cpu();
+    if entity.held() == 0 && !entity.affinity().contains(last) {
+        return Err(task);
+    }
+    match shared.cpu(last).slot.offer(task, Place::Tail) {
+        Offer::Taken => Ok(()),
+        Offer::Refused(task) => Err(task),
+    }
+}
+
 fn enqueue_from_task(fiber: &Fiber, task: Task) {
     let shared = fiber.shared();
+    let Err(task) = hand_to_idle(shared, task) else {
+        return;
+    };
     let to = select_cpu(&shared.domain, task.entity());
     if to != fiber.cpu_id() {
         let mut kicks = balance::Kicks::default();

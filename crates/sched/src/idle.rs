@@ -128,10 +128,11 @@ impl<T> IdleSlot<T> {
         self.word.store(POLLED, Release); // Release: a waker that sees it acquires nothing more.
     }
 
-    /// Whether a task has arrived. One load.
+    /// Whether a task has arrived; never while nobody polls. One load.
     #[inline]
     pub fn has_arrived(&self) -> bool {
-        self.word.load(Relaxed) != POLLED // Relaxed: `close` acquires.
+        let seen = self.word.load(Relaxed); // Relaxed: `close` acquires.
+        seen != POLLED && seen != CLOSED
     }
 
     /// The worker stops polling; a task that arrived is its.
