@@ -19,12 +19,12 @@ use core::ptr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use crate::primitives::Mutex;
 use corelane_os::clock;
 use corelane_os::fiber::{self, Resumed, Suspender};
 use corelane_os::thread::Tid;
 use corelane_sched::{CpuId, Wait, Why};
 
+use crate::bound::Bound;
 use crate::cpu::Cpu;
 use crate::job::{Cancelled, Ended};
 use crate::native;
@@ -59,8 +59,8 @@ pub(crate) struct Fiber {
     suspender: Cell<*const Suspender<'static>>,
     intent: Cell<Intent>,
     task: UnsafeCell<Option<Task>>,
-    /// The same task for those who end it from outside; locked to look, never while running.
-    pub(crate) bound: Mutex<Option<Task>>,
+    /// The same task for those who end it from outside.
+    pub(crate) bound: Bound,
     cpu: Cell<u16>,
     native: Cell<bool>,
     /// Where the fiber's own thread was last placed.
@@ -70,7 +70,8 @@ pub(crate) struct Fiber {
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
-    ended: Cell<Ended>,
+    /// How its task ended, if it has.
+    ended: Cell<Option<Ended>>,
     /// Counts the tasks that ran on this fiber, so that a guard of an earlier one is told apart.
     generation: Cell<u64>,
 }
@@ -92,7 +93,7 @@ impl Fiber {
             suspender: Cell::new(ptr::null()),
             intent: Cell::new(Intent::Exit),
             task: UnsafeCell::new(None),
-            bound: Mutex::new(None),
+            bound: Bound::empty(),
             cpu: Cell::new(0),
             native: Cell::new(false),
             lender_place: Cell::new(None),
@@ -100,7 +101,7 @@ impl Fiber {
             leaving: Cell::new(false),
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
-            ended: Cell::new(Ended::Returned),
+            ended: Cell::new(None),
             generation: Cell::new(0),
         }
     }
@@ -168,18 +169,19 @@ impl Fiber {
 
     /// The carrier gives the fiber a task to start.
     pub(crate) fn bind(&self, task: Task) {
-        *self.bound.lock() = Some(task.clone());
+        self.bound.show(&task);
         self.generation.set(self.generation.get() + 1);
         self.slice_end_ns.set(u64::MAX); // an earlier task's slice is over
+        self.ended.set(None);
         // SAFETY: the fiber is suspended and ours: it came out of the pool.
         unsafe { *self.task.get() = Some(task) };
     }
 
-    /// The carrier takes the ended task off the fiber.
+    /// The carrier takes the ended task off the fiber, unless it has to stay with somebody who looks at it.
     pub(crate) fn unbind(&self) -> Option<Task> {
-        *self.bound.lock() = None;
         // SAFETY: the fiber is suspended after `Intent::Exit`, and its carrier's.
-        unsafe { (*self.task.get()).take() }
+        let task = unsafe { (*self.task.get()).take() };
+        task.and_then(|task| self.bound.hide(task))
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -204,13 +206,25 @@ impl Fiber {
         self.native.set(native);
     }
 
+    /// The closure has ended. What follows is short and ends in [`Intent::Exit`], so a wake on the way does
+    /// not enter the scheduler.
     pub(crate) fn set_ended(&self, ended: Ended) {
-        self.ended.set(ended);
+        self.ended.set(Some(ended));
+    }
+
+    /// There is more of the task's own code to run after all.
+    pub(crate) fn go_on(&self) {
+        self.ended.set(None);
+    }
+
+    /// Whether the task's own code is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     /// How the task that just exited ended.
     pub(crate) fn ended(&self) -> Ended {
-        self.ended.get()
+        self.ended.get().expect("a task that exits has ended")
     }
 
     pub(crate) fn set_slice_end_ns(&self, at_ns: u64) {

@@ -296,8 +296,7 @@ impl FiberPool {
     pub(crate) fn for_each_bound(&self, mut f: impl FnMut(&Task)) {
         let all: Vec<&'static Fiber> = self.all.read().clone();
         for fiber in all {
-            let task = fiber.bound.lock().clone();
-            if let Some(task) = task {
+            if let Some(task) = fiber.bound.look() {
                 f(&task);
             }
         }
@@ -306,12 +305,7 @@ impl FiberPool {
     /// Takes the threads of fibers that still have a task out of the real-time class: a task may be in a
     /// native part, at a level above the workers.
     pub(crate) fn demote_bound(&self) {
-        for fiber in self
-            .all
-            .read()
-            .iter()
-            .filter(|fiber| fiber.bound.lock().is_some())
-        {
+        for fiber in self.all.read().iter().filter(|fiber| fiber.bound.is_some()) {
             if let Some(tid) = fiber.tid.get() {
                 // It may refuse only if the thread is gone, which is as good.
                 let _ = thread::set_policy(tid, Policy::Other);
@@ -350,8 +344,10 @@ impl FiberPool {
 
 /// A task for which no fiber can be had.
 fn refuse(task: &Task, error: &FiberError) {
-    if let Some(job) = task.body.take_job() {
-        job.abandon(JoinError::NoFiber(error.to_string()));
+    // SAFETY: the task is the caller's: it came out of a queue.
+    if let Some(job) = unsafe { task.body.job.take() } {
+        job.abandon(JoinError::NoFiber(error.to_string()))
+            .complete_and_discard();
     }
     let _ = task.entity().state().finish();
     task.body.shared.ended_outside(Ended::Cancelled);
@@ -370,24 +366,34 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
 
 fn run_bound(fiber: &Fiber) {
     let task = fiber.task_node();
-    let ended = match task.body.take_job() {
+    // SAFETY: the task is bound to this fiber, so it is out of every queue.
+    let ran = match unsafe { task.body.job.take() } {
         Some(job) if fiber.is_cancelled() || fiber.shared().is_draining() => {
-            job.abandon(JoinError::Cancelled);
-            Ended::Cancelled
+            job.abandon(JoinError::Cancelled)
         }
         Some(job) => job.run(),
-        None => Ended::Cancelled,
+        None => return fiber.set_ended(Ended::Cancelled),
     };
+    // From here on the joiner's wake switches to nobody: the exit does.
+    let ended = ran.ended;
+    fiber.set_ended(ended);
+    if let Some(orphan) = ran.complete() {
+        fiber.go_on(); // its destructor may do what tasks do
+        orphan.discard();
+        fiber.set_ended(ended);
+    }
+    if task.entity().held() > 0 {
+        release_guards(fiber, task);
+    }
+}
+
+/// Releases the guards that a task left behind.
+#[cold]
+fn release_guards(fiber: &Fiber, task: &Task) {
     let leaked = task.entity().release_all();
     task.entity().attended();
-    if leaked > 0 {
-        fiber
-            .cpu()
-            .stats
-            .leaked_guards
-            .add_shared(u64::from(leaked));
-    }
-    fiber.set_ended(ended);
+    let leaked_guards = &fiber.cpu().stats.leaked_guards;
+    leaked_guards.add_shared(u64::from(leaked));
 }
 
 /// Frees a fiber of which no thread knows any more.

@@ -39,7 +39,7 @@ pub(crate) struct Body {
     pub(crate) class: Class,
     pub(crate) shared: Arc<Shared>,
     /// Taken by the fiber that starts the task, or by whoever gives it up.
-    job: Mutex<Option<Box<dyn Job>>>,
+    pub(crate) job: Job,
     pub(crate) cancelled: AtomicBool,
     permit: AtomicU32,
     /// The CPU or lane in whose timer queue the task is, or [`NOT_ARMED`].
@@ -54,6 +54,7 @@ pub(crate) struct Body {
 
 /// What a new task is.
 pub(crate) struct Spec<'a> {
+    pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) class: Class,
     pub(crate) prio: Prio,
@@ -63,18 +64,14 @@ pub(crate) struct Spec<'a> {
 }
 
 impl Body {
-    pub(crate) fn new_task(
-        shared: &Arc<Shared>,
-        id: u64,
-        spec: Spec<'_>,
-        job: Box<dyn Job>,
-    ) -> Task {
+    #[inline]
+    pub(crate) fn new_task(shared: &Arc<Shared>, spec: Spec<'_>, job: Job) -> Task {
         let body = Body {
-            id,
+            id: spec.id,
             name: spec.name,
             class: spec.class,
             shared: shared.clone(),
-            job: Mutex::new(Some(job)),
+            job,
             cancelled: AtomicBool::new(false),
             permit: AtomicU32::new(PERMIT_NONE),
             armed_on: AtomicU32::new(NOT_ARMED),
@@ -102,10 +99,6 @@ impl Body {
     pub(crate) fn set_fiber(&self, fiber: &'static Fiber) {
         self.fiber
             .store(core::ptr::from_ref(fiber).cast_mut(), Relaxed); // Relaxed: see `fiber`.
-    }
-
-    pub(crate) fn take_job(&self) -> Option<Box<dyn Job>> {
-        self.job.lock().take()
     }
 
     /// Gives a permit to park; wakes a native sleeper.

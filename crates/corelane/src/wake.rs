@@ -88,7 +88,7 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
-    if looks_again {
+    if looks_again && !fiber.has_ended() {
         // Not a point of cancellation: a wake in a destructor must not unwind.
         fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
     }
