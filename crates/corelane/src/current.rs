@@ -22,14 +22,14 @@ use std::sync::Arc;
 use corelane_os::clock;
 use corelane_os::fiber::{self, Resumed, Suspender};
 use corelane_os::thread::Tid;
-use corelane_sched::{CpuId, Wait, Why};
+use corelane_sched::{CpuId, Node, Wait, Why};
 
 use crate::bound::Bound;
 use crate::cpu::Cpu;
 use crate::job::{Cancelled, Ended};
 use crate::native;
 use crate::runtime::Shared;
-use crate::task_body::{Class, NOT_ARMED, Task};
+use crate::task_body::{Body, Class, NOT_ARMED, Task};
 
 /// What a fiber wants from its carrier when it suspends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ pub(crate) struct Fiber {
     intent: Cell<Intent>,
     task: UnsafeCell<Option<Task>>,
     /// The same task for those who end it from outside.
-    pub(crate) bound: Bound,
+    pub(crate) bound: Bound<Node<Body>>,
     cpu: Cell<u16>,
     native: Cell<bool>,
     /// Where the fiber's own thread was last placed.
@@ -76,7 +76,7 @@ pub(crate) struct Fiber {
     generation: Cell<u64>,
 }
 
-// SAFETY: the cells have one owner at a time, see the module's page; `bound` is locked.
+// SAFETY: the cells have one owner at a time, see the module's page; `bound` is atomic.
 unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
@@ -159,7 +159,7 @@ impl Fiber {
         self.task_ref().expect("a task runs on this fiber")
     }
 
-    fn task_body(&self) -> &crate::task_body::Body {
+    fn task_body(&self) -> &Body {
         &self.task_node().body
     }
 

@@ -10,7 +10,8 @@
 //! Workers take fibers from a small stock of their own CPU and refill it here in batches.
 //!
 //! # Unsafe
-//! What is raw: spawning a body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
+//! What is raw: taking the job of a task that is bound to the fiber or came out of a queue; and spawning a
+//! body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
 //! its thread is joined and no pop of the free list is under way, and carriers follow references only while they serve. Shown by `tests/lifecycle.rs`.
 
 use crate::primitives::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};

@@ -6,9 +6,9 @@
 //! happens, the job is completed exactly once: a joiner never waits for a task that is gone.
 //!
 //! ```text
-//!   UNRUN ─(1) take─► EMPTY ─(2) run, abandon─► RESULT ─(3) take_result, discard─► EMPTY
-//!   └── whoever holds the task: its spawner, a queue, then its fiber ──┘
-//!                                             └─ complete ─► the handle, or the fiber if it was detached
+//!   EMPTY ─(0) fill─► UNRUN ─(1) take─► EMPTY ─(2) run, abandon─► RESULT ─(3) take_result, discard─► EMPTY
+//!   └─── whoever holds the task: its spawner, a queue, its fiber ──────┘
+//!                                    complete ─► the handle, or the fiber if the handle has been dropped
 //! ```
 //!
 //! Room and stage have one owner at a time. Before (2) that is whoever holds the task, which has not
@@ -60,31 +60,42 @@ struct Types {
 pub(crate) struct Job {
     done: Completion,
     stage: Cell<Stage>,
-    types: &'static Types,
+    types: Cell<&'static Types>,
     room: UnsafeCell<Room>,
 }
 
 // SAFETY: `room` and `stage` have one owner at a time, see the module's page; what lies in the room is
-// `Send`, by the bounds of `new`, and so is an error.
+// `Send`, by the bounds of `fill`, and so is an error.
 unsafe impl Sync for Job {}
 // SAFETY: as above.
 unsafe impl Send for Job {}
 
 impl Job {
+    /// A job without a closure yet.
     #[inline]
-    pub(crate) fn new<F, T>(closure: F) -> Job
+    pub(crate) const fn vacant() -> Job {
+        Job {
+            done: Completion::new(),
+            stage: Cell::new(Stage::Empty),
+            types: Cell::new(const { &types::<fn(), ()>() }),
+            room: UnsafeCell::new(Room::empty()),
+        }
+    }
+
+    /// (0) Moves the closure in, right to where it is kept.
+    ///
+    /// # Safety
+    /// The job is vacant, and nobody else knows the task.
+    #[inline]
+    pub(crate) unsafe fn fill<F, T>(&self, closure: F)
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let mut room = Room::empty();
-        room.put(closure);
-        Job {
-            done: Completion::new(),
-            stage: Cell::new(Stage::Unrun),
-            types: const { &types::<F, T>() },
-            room: UnsafeCell::new(room),
-        }
+        // SAFETY: nobody else knows the task, so the room is ours; it is empty.
+        unsafe { (*self.room.get()).put(closure) };
+        self.types.set(const { &types::<F, T>() });
+        self.stage.set(Stage::Unrun);
     }
 
     /// (1) Takes the closure, unless somebody has.
@@ -140,7 +151,7 @@ impl Job {
     fn discard(&self) {
         if self.stage.replace(Stage::Empty) == Stage::Result {
             // SAFETY: the room is the caller's, and it held a result.
-            unsafe { (self.types.drop_result)(&mut *self.room.get()) };
+            unsafe { (self.types.get().drop_result)(&mut *self.room.get()) };
         }
     }
 }
@@ -150,7 +161,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         if self.stage.get() == Stage::Unrun {
             // SAFETY: nobody else is left.
-            unsafe { (self.types.abandon)(self.room.get_mut(), JoinError::Cancelled) };
+            unsafe { (self.types.get().abandon)(self.room.get_mut(), JoinError::Cancelled) };
             self.stage.set(Stage::Result);
         }
         contain(|| self.discard());
@@ -166,7 +177,7 @@ impl<'a> Taken<'a> {
     pub(crate) fn run(self) -> Ran<'a> {
         let job = self.0;
         // SAFETY: the room is ours by `take`, which found a closure in it.
-        let ended = unsafe { (job.types.run)(&mut *job.room.get()) };
+        let ended = unsafe { (job.types.get().run)(&mut *job.room.get()) };
         job.stage.set(Stage::Result);
         Ran { job, ended }
     }
@@ -175,7 +186,7 @@ impl<'a> Taken<'a> {
     pub(crate) fn abandon(self, why: JoinError) -> Ran<'a> {
         let job = self.0;
         // SAFETY: as in `run`.
-        unsafe { (job.types.abandon)(&mut *job.room.get(), why) };
+        unsafe { (job.types.get().abandon)(&mut *job.room.get(), why) };
         job.stage.set(Stage::Result);
         let ended = Ended::Cancelled;
         Ran { job, ended }

@@ -16,11 +16,12 @@ use core::ptr::NonNull;
 pub(crate) const ROOM_BYTES: usize = 96;
 
 #[repr(C, align(16))]
-pub(crate) struct Room([MaybeUninit<u8>; ROOM_BYTES]);
+pub(crate) struct Room(MaybeUninit<[u8; ROOM_BYTES]>);
 
 impl Room {
+    #[inline]
     pub(crate) const fn empty() -> Room {
-        Room([MaybeUninit::uninit(); ROOM_BYTES])
+        Room(MaybeUninit::uninit())
     }
 
     /// Whether values of a type lie in the room itself.

@@ -190,7 +190,7 @@ impl Runtime {
     /// Runs `f` as a task of that priority.
     ///
     /// From an ordinary thread or a task. The task runs wherever the promise puts it. Costs one allocation,
-    /// one more each for a closure or a result of more than a dozen words, and what a wake costs; no system
+    /// one more each for a closure or a result of more than 96 bytes, and what a wake costs; no system
     /// call unless the chosen CPU sleeps in the kernel.
     pub fn spawn<F, T>(&self, priority: Priority, f: F) -> JoinHandle<T>
     where

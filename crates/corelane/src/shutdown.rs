@@ -4,6 +4,10 @@
 //! use. So tasks are asked to end: those that have not started never will, those that wait or reach a safe
 //! point unwind there. What has not ended within the limit is abandoned: its thread leaves the real-time
 //! class and goes on, its memory stays, and the report names it.
+//!
+//! # Unsafe
+//! What is raw: the claim that a task taken out of a queue is the caller's, with which its job is taken.
+//! Shown by `tests/lifecycle.rs` and `tests/payloads.rs`.
 
 use crate::primitives::atomic::{Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};

@@ -4,6 +4,10 @@
 //! A task is one allocation, in which its closure and later its result lie ([`crate::job`]); it is counted in
 //! the spawner's own lane ([`crate::admission`]); and it holds the one reference to the runtime that spawning
 //! makes. A handle refers to the task and to nothing else.
+//!
+//! # Unsafe
+//! What is raw: who a task's job belongs to. A task that was just made is its spawner's, which fills the job;
+//! a handle is made with the job and knows the type of its result. Shown by `tests/payloads.rs`.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -16,7 +20,7 @@ use crate::current::Fiber;
 use crate::error::{JoinError, SpawnError};
 use crate::job::Job;
 use crate::runtime::Shared;
-use crate::task_body::{Body, Class, Spec, TaskHandle};
+use crate::task_body::{Body, Class, Spec, Task, TaskHandle};
 use crate::{Priority, shutdown, wake};
 
 /// Configures a task. Made by `Runtime::build_task` or `task::build`.
@@ -89,7 +93,7 @@ impl TaskBuilder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        try_spawn(&self.shared, self.options, f)
+        admit(&self.shared, self.options).map(|task| start(task, f))
     }
 
     /// Runs `f` as this task.
@@ -119,34 +123,39 @@ pub(crate) fn check_affinity(affinity: &CpuMask, all_cpus: &CpuMask) -> Result<(
 }
 
 /// Spawns a real-time task; see [`TaskBuilder::spawn`].
+#[inline]
 pub(crate) fn spawn<F, T>(shared: &Arc<Shared>, options: Options, f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match try_spawn(shared, options, f) {
-        Ok(handle) => handle,
+    match admit(shared, options) {
+        Ok(task) => start(task, f),
         Err(SpawnError::ShuttingDown) => cancelled(shared),
         Err(error) => panic!("{error}"),
     }
 }
 
-fn try_spawn<F, T>(
-    shared: &Arc<Shared>,
-    options: Options,
-    f: F,
-) -> Result<JoinHandle<T>, SpawnError>
+#[inline]
+pub(crate) fn spawn_background<F, T>(shared: &Arc<Shared>, f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    match admit_background(shared) {
+        Some(task) => start(task, f),
+        None => cancelled(shared),
+    }
+}
+
+/// Makes a real-time task, still without a closure.
+fn admit(shared: &Arc<Shared>, options: Options) -> Result<Task, SpawnError> {
     // With room for every CPU, so that it can be widened later.
-    let own_affinity = match &options.affinity {
-        Some(set) => {
-            Some(check_affinity(set, &shared.all_cpus).map(|()| set.resized(shared.cpus().len()))?)
-        }
-        None => None,
+    let resized = |set: &CpuMask| {
+        check_affinity(set, &shared.all_cpus)?;
+        Ok(set.resized(shared.cpus().len()))
     };
+    let own_affinity = options.affinity.as_ref().map(resized).transpose()?;
     let affinity = own_affinity.as_ref().unwrap_or(&shared.all_cpus);
     let spawner = spawner(shared);
     let Some(id) = shared.admission.admit(spawner) else {
@@ -161,20 +170,14 @@ where
         home: first_home(spawner, affinity),
         affinity,
     };
-    Ok(start(shared, spec, f))
+    Ok(Body::new_task(shared, spec))
 }
 
-pub(crate) fn spawn_background<F, T>(shared: &Arc<Shared>, f: F) -> JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
+/// The same for a background task; `None` if the runtime takes no more.
+fn admit_background(shared: &Arc<Shared>) -> Option<Task> {
     let spawner = spawner(shared);
-    let Some(id) = shared.admission.admit(spawner) else {
-        return cancelled(shared);
-    };
     let spec = Spec {
-        id,
+        id: shared.admission.admit(spawner)?,
         name: None,
         class: Class::Background,
         prio: Prio::BACKGROUND,
@@ -182,7 +185,7 @@ where
         home: first_home(spawner, &shared.all_cpus),
         affinity: &shared.all_cpus,
     };
-    start(shared, spec, f)
+    Some(Body::new_task(shared, spec))
 }
 
 /// The CPU of the caller, if the caller is a task on a worker of this runtime.
@@ -204,15 +207,22 @@ fn first_home(spawner: Option<CpuId>, affinity: &CpuMask) -> CpuId {
     }
 }
 
-/// Starts a task that was admitted.
-fn start<F, T>(shared: &Arc<Shared>, spec: Spec<'_>, closure: F) -> JoinHandle<T>
+/// Starts a task that was admitted. What depends on the closure's type is in here, and no more.
+#[inline]
+fn start<F, T>(task: Task, closure: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let task = Body::new_task(shared, spec, Job::new(closure));
-    let handle = JoinHandle::new(TaskHandle(task.clone()));
+    // SAFETY: nobody else knows the task yet.
+    unsafe { task.body.job.fill(closure) };
+    JoinHandle::new(launch(task))
+}
+
+fn launch(task: Task) -> TaskHandle {
+    let handle = TaskHandle(task.clone());
     wake::enqueue(task);
+    let shared = &handle.0.body.shared;
     if shared.is_stopping() {
         // We were held up between being admitted and here, and its threads may be gone.
         shutdown::discard_queued(shared);
@@ -233,8 +243,10 @@ fn cancelled<T: Send + 'static>(shared: &Arc<Shared>) -> JoinHandle<T> {
         home: CpuId::new(0),
         affinity: &shared.all_cpus,
     };
-    let task = Body::new_task(shared, spec, Job::new(never));
-    // SAFETY: nobody else knows the task yet.
+    let task = Body::new_task(shared, spec);
+    // SAFETY: nobody else knows the task.
+    unsafe { task.body.job.fill(never) };
+    // SAFETY: as above.
     if let Some(job) = unsafe { task.body.job.take() } {
         job.abandon(JoinError::Cancelled).complete_and_discard();
     }

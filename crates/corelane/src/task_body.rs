@@ -64,28 +64,22 @@ pub(crate) struct Spec<'a> {
 }
 
 impl Body {
-    #[inline]
-    pub(crate) fn new_task(shared: &Arc<Shared>, spec: Spec<'_>, job: Job) -> Task {
-        let body = Body {
+    /// A new task that nobody else knows and whose job is vacant.
+    pub(crate) fn new_task(shared: &Arc<Shared>, spec: Spec<'_>) -> Task {
+        let (policy, shared) = (spec.policy.sched(), shared.clone());
+        Node::new_with(spec.prio, policy, spec.affinity, spec.home, || Body {
             id: spec.id,
             name: spec.name,
             class: spec.class,
-            shared: shared.clone(),
-            job,
+            shared,
+            job: Job::vacant(),
             cancelled: AtomicBool::new(false),
             permit: AtomicU32::new(PERMIT_NONE),
             armed_on: AtomicU32::new(NOT_ARMED),
             slice_left_ns: AtomicU64::new(0),
             changing: Mutex::new(()),
             fiber: AtomicPtr::default(),
-        };
-        Node::new(
-            spec.prio,
-            spec.policy.sched(),
-            spec.affinity,
-            spec.home,
-            body,
-        )
+        })
     }
 
     /// The fiber the task is on, once it has started. For its carrier, and for nobody after its end.
