@@ -7,7 +7,7 @@
 //!
 //! # Unsafe
 //! What is raw: bytes that are given a type by whoever calls. The room does not know whether it is full;
-//! its owner does. Shown by the tests below, also under Miri.
+//! its owner does. Shown by the tests below and `tests/payloads.rs`.
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
