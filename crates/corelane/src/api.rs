@@ -3,13 +3,15 @@
 //! Every call here is a safe point: if a more urgent task waits for this CPU, it runs first. On an ordinary
 //! thread, and in the native part of a task, these calls do what an ordinary thread would do.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use corelane_os::clock;
 
 use crate::Priority;
 use crate::current::Fiber;
-use crate::spawn::{JoinHandle, TaskBuilder};
+use crate::runtime::Shared;
+use crate::spawn::{self, JoinHandle, Options, TaskBuilder};
 use crate::task_body::TaskHandle;
 
 pub use crate::native::{native, outside};
@@ -19,7 +21,7 @@ pub fn current() -> Option<TaskHandle> {
     Fiber::current().map(|fiber| TaskHandle(fiber.task()))
 }
 
-/// Spawns a task in the calling task's runtime.
+/// Spawns a task in the calling task's runtime. Costs what `Runtime::spawn` costs.
 ///
 /// # Panics
 /// If the caller is not a task: use `Runtime::spawn`.
@@ -28,7 +30,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    build().priority(priority).spawn(f)
+    spawn::spawn(own_runtime(), Options::new(priority), f)
 }
 
 /// Spawns a background task in the calling task's runtime; see `Runtime::spawn_background`.
@@ -42,7 +44,7 @@ where
 {
     let fiber = Fiber::current()
         .expect("task::spawn_background is called by a task; on an ordinary thread use Runtime::spawn_background");
-    crate::spawn::spawn_background(&fiber.task().body.shared, f)
+    spawn::spawn_background(&fiber.task_node().body.shared, f)
 }
 
 /// Configures a task in the calling task's runtime.
@@ -50,9 +52,13 @@ where
 /// # Panics
 /// If the caller is not a task: use `Runtime::build_task`.
 pub fn build() -> TaskBuilder {
+    TaskBuilder::new(own_runtime().clone())
+}
+
+fn own_runtime() -> &'static Arc<Shared> {
     let fiber = Fiber::current()
         .expect("task::spawn is called by a task; on an ordinary thread use Runtime::spawn");
-    TaskBuilder::new(fiber.task().body.shared.clone())
+    &fiber.task_node().body.shared
 }
 
 /// Gives way to tasks of the same priority, which run before the caller continues. Does nothing if

@@ -24,7 +24,7 @@ pub(crate) fn set_priority(task: &Task, priority: Priority) -> Result<(), Change
 
 pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), ChangeError> {
     check(task)?;
-    check_affinity(affinity, task.body.shared.cpus().len()).map_err(|error| match error {
+    check_affinity(affinity, &task.body.shared.all_cpus).map_err(|error| match error {
         SpawnError::ForeignCpu { cpus } => ChangeError::ForeignCpu { cpus },
         _ => ChangeError::EmptyAffinity,
     })?;

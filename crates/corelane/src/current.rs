@@ -19,19 +19,19 @@ use core::ptr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use crate::primitives::Mutex;
 use corelane_os::clock;
 use corelane_os::fiber::{self, Resumed, Suspender};
 use corelane_os::thread::Tid;
-use corelane_sched::{CpuId, Wait, Why};
+use corelane_sched::{CpuId, Node, Wait, Why};
 
+use crate::bound::Bound;
 use crate::cpu::Cpu;
 use crate::direct::{self, Direct, Tail};
 use crate::held::Held;
 use crate::job::{Cancelled, Ended};
 use crate::native;
 use crate::runtime::Shared;
-use crate::task_body::{Class, NOT_ARMED, Task};
+use crate::task_body::{Body, Class, NOT_ARMED, Task};
 
 /// What a fiber wants from its carrier when it suspends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,8 +61,8 @@ pub(crate) struct Fiber {
     suspender: Cell<*const Suspender<'static>>,
     intent: Cell<Intent>,
     task: UnsafeCell<Option<Task>>,
-    /// The same task for those who end it from outside; locked to look, never while running.
-    pub(crate) bound: Mutex<Option<Task>>,
+    /// The same task for those who end it from outside.
+    pub(crate) bound: Bound<Node<Body>>,
     cpu: Cell<u16>,
     native: Cell<bool>,
     /// The migrate-disable guards of the running task.
@@ -76,10 +76,11 @@ pub(crate) struct Fiber {
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
-    ended: Cell<Ended>,
+    /// How its task ended, if it has.
+    ended: Cell<Option<Ended>>,
 }
 
-// SAFETY: the cells have one owner at a time, see the module's page; `bound` is locked.
+// SAFETY: the cells have one owner at a time, see the module's page; `bound` is atomic.
 unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
@@ -96,7 +97,7 @@ impl Fiber {
             suspender: Cell::new(ptr::null()),
             intent: Cell::new(Intent::Exit),
             task: UnsafeCell::new(None),
-            bound: Mutex::new(None),
+            bound: Bound::empty(),
             cpu: Cell::new(0),
             native: Cell::new(false),
             held: Held::new(),
@@ -106,7 +107,7 @@ impl Fiber {
             leaving: Cell::new(false),
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
-            ended: Cell::new(Ended::Returned),
+            ended: Cell::new(None),
         }
     }
 
@@ -181,7 +182,7 @@ impl Fiber {
         self.task_ref().expect("a task runs on this fiber")
     }
 
-    fn task_body(&self) -> &crate::task_body::Body {
+    fn task_body(&self) -> &Body {
         &self.task_node().body
     }
 
@@ -191,17 +192,18 @@ impl Fiber {
 
     /// The carrier gives the fiber a task to start.
     pub(crate) fn bind(&self, task: Task) {
-        *self.bound.lock() = Some(task.clone());
+        self.bound.show(&task);
         self.slice_end_ns.set(u64::MAX); // an earlier task's slice is over
+        self.ended.set(None);
         // SAFETY: the fiber is suspended and ours: it came out of the pool.
         unsafe { *self.task.get() = Some(task) };
     }
 
-    /// The carrier takes the ended task off the fiber.
+    /// The carrier takes the ended task off the fiber, unless it has to stay with somebody who looks at it.
     pub(crate) fn unbind(&self) -> Option<Task> {
-        *self.bound.lock() = None;
         // SAFETY: the fiber is suspended after `Intent::Exit`, and its carrier's.
-        unsafe { (*self.task.get()).take() }
+        let task = unsafe { (*self.task.get()).take() };
+        task.and_then(|task| self.bound.hide(task))
     }
 
     /// The CPU slot where the task runs; changes only while it is suspended.
@@ -222,13 +224,25 @@ impl Fiber {
         self.native.set(native);
     }
 
+    /// The closure has ended. What follows is short and ends in [`Intent::Exit`], so a wake on the way does
+    /// not enter the scheduler.
     pub(crate) fn set_ended(&self, ended: Ended) {
-        self.ended.set(ended);
+        self.ended.set(Some(ended));
+    }
+
+    /// There is more of the task's own code to run after all.
+    pub(crate) fn go_on(&self) {
+        self.ended.set(None);
+    }
+
+    /// Whether the task's own code is over.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     /// How the task that just exited ended.
     pub(crate) fn ended(&self) -> Ended {
-        self.ended.get()
+        self.ended.get().expect("a task that exits has ended")
     }
 
     pub(crate) fn set_slice_end_ns(&self, at_ns: u64) {
@@ -272,7 +286,8 @@ impl Fiber {
         }
     }
 
-    /// Suspends and has the carrier go on with `next`, a started or fresh fiber that is the caller's.
+    /// Suspends and has the carrier go on with `next`, a started or fresh fiber that is the caller's. The
+    /// caller's next step, when it runs again, is [`Fiber::arrive`].
     ///
     /// # Safety
     /// The caller dispatched the task of `next`, and its own task is filed where nobody can resume it
@@ -284,7 +299,6 @@ impl Fiber {
         // SAFETY: parked, as in `resume`; all fibers of a pool have one backend; a dispatched task is not
         // the one that runs.
         unsafe { self.suspender().switch_to(inner) };
-        self.arrive();
     }
 
     fn suspender(&self) -> &Suspender<'static> {

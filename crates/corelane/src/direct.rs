@@ -3,13 +3,14 @@
 //! A pass ([`crate::pass`]) runs on the carrier's stack, so each switch between two tasks is two: to the
 //! carrier, and on to the next task. Half of what that costs is the thread pointer, written twice. The
 //! kernel's scheduler runs on the stack of the task that leaves, and the task that comes finishes the job
-//! (`finish_task_switch`). The three frequent switches are done like that here:
+//! (`finish_task_switch`). The frequent switches are done like that here:
 //!
 //! ```text
 //!   the task that leaves                              the task that comes
 //!   take_turns  yield to an equal        ──────────►  finish(Turn): show, unlock
 //!   preempt     it woke a more urgent one ─────────►  finish(Preempted): publish, push, unlock
 //!   part        it waits                 ──────────►  finish(Parted): commit the wait, publish, push, unlock
+//!   exit        it has ended             ──────────►  finish(Ended): take back its fiber, publish, push, unlock
 //! ```
 //!
 //! *Leave before arrive* holds because the runqueue lock is held from before the leaving task can be found
@@ -58,6 +59,8 @@ pub(crate) enum Tail {
     Preempted,
     /// It waits, once it is committed.
     Parted(Task),
+    /// It has ended.
+    Ended(Task),
 }
 
 /// Lets an equal run.
@@ -79,6 +82,7 @@ pub(crate) fn take_turns(fiber: &Fiber) -> Direct {
     entity.state().requeue();
     let _ = core.rq.switch(Place::Tail);
     leave(fiber, shared, cpu, core, Tail::Turn);
+    fiber.arrive();
     Direct::Done
 }
 
@@ -114,6 +118,7 @@ pub(crate) fn preempt<'a>(
     entity.state().requeue();
     let _ = core.rq.switch(Place::Preempted);
     leave(fiber, shared, cpu, core, Tail::Preempted);
+    fiber.arrive();
     Ok(())
 }
 
@@ -124,28 +129,49 @@ pub(crate) fn part(fiber: &Fiber, deadline_ns: Option<u64>) -> Direct {
     };
     fiber.file_guards();
     let mut core = cpu.core.lock();
-    if has_news(cpu, &core)
-        || !core
-            .rq
-            .peek()
-            .is_some_and(|next| dispatch::can_start(&core, next))
-    {
+    let Some(task) = take_current(shared, cpu, &mut core) else {
         return Direct::No;
-    }
-    let task = core.rq.take_current().expect("the caller is current");
-    if core.rq.publish(&shared.domain) == Change::Lowered && has_more_urgent(shared, cpu, &mut core)
-    {
-        core.rq.restore_current(task);
-        let _ = core.rq.publish(&shared.domain);
-        return Direct::No;
-    }
+    };
     if let Some(deadline_ns) = deadline_ns {
         worker::arm(&mut core, cpu, &task, deadline_ns);
     }
     cpu.events.push(|| EventKind::Block { task: task.body.id });
     let _ = core.rq.pick_next();
     leave(fiber, shared, cpu, core, Tail::Parted(task));
+    fiber.arrive();
     Direct::Done
+}
+
+/// Lets the next task run after the caller's has ended. When this returns [`Direct::Done`] the fiber has
+/// another task, or is to leave.
+pub(crate) fn exit(fiber: &Fiber) -> Direct {
+    let Some((shared, cpu)) = place(fiber) else {
+        return Direct::No;
+    };
+    let mut core = cpu.core.lock();
+    let Some(task) = take_current(shared, cpu, &mut core) else {
+        return Direct::No;
+    };
+    cpu.events.push(|| EventKind::Exit { task: task.body.id });
+    let _ = core.rq.pick_next();
+    leave(fiber, shared, cpu, core, Tail::Ended(task));
+    Direct::Done
+}
+
+/// Takes the caller's task off the runqueue if the next one can follow at once: it is there, and nothing
+/// more urgent waits elsewhere.
+fn take_current(shared: &Shared, cpu: &Cpu, core: &mut Core) -> Option<Task> {
+    let next = core.rq.peek();
+    if has_news(cpu, core) || !next.is_some_and(|next| dispatch::can_start(core, next)) {
+        return None;
+    }
+    let task = core.rq.take_current().expect("the caller is current");
+    if core.rq.publish(&shared.domain) == Change::Lowered && has_more_urgent(shared, cpu, core) {
+        core.rq.restore_current(task);
+        let _ = core.rq.publish(&shared.domain);
+        return None;
+    }
+    Some(task)
 }
 
 /// Where the caller runs, if tasks there may switch to one another.
@@ -171,7 +197,7 @@ fn has_more_urgent(shared: &Shared, cpu: &Cpu, core: &mut Core) -> bool {
     pull::plan(&shared.domain, cpu.id, my_level, &core.tried).is_some()
 }
 
-/// Goes to the fiber of the task that is current now; comes back when the caller's task runs again.
+/// Goes to the fiber of the task that is current now; comes back when the caller's fiber runs again.
 fn leave(fiber: &Fiber, shared: &Shared, cpu: &Cpu, mut core: MutexGuard<'_, Core>, tail: Tail) {
     slice::end(fiber);
     let Core { rq, fibers, .. } = &mut *core;
@@ -183,7 +209,7 @@ fn leave(fiber: &Fiber, shared: &Shared, cpu: &Cpu, mut core: MutexGuard<'_, Cor
     cpu.stats.switches.add_own();
     core::mem::forget(core); // `finish` releases the lock
     // SAFETY: `next` was dispatched above. Our own task is in this runqueue, under the lock that only
-    // `finish` releases, or its wait is committed there.
+    // `finish` releases; or its wait is committed, or its fiber given back, there.
     unsafe { fiber.switch_to(next) };
 }
 
@@ -199,13 +225,19 @@ pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
         return cpu.show_running(&core);
     }
     let mut kicks = Kicks::default();
-    if let Tail::Parted(task) = tail {
-        commit(shared, cpu, &mut core, task, &mut kicks);
-    }
+    let ended = match tail {
+        Tail::Parted(task) => {
+            commit(shared, cpu, &mut core, task, &mut kicks);
+            None
+        }
+        Tail::Ended(task) => Some(dispatch::retire(shared, cpu, &mut core, task)),
+        Tail::Nothing | Tail::Turn | Tail::Preempted => None,
+    };
     pass::conclude(shared, cpu, &mut core, &mut kicks);
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
+    drop(ended); // with no lock held
 }
 
 /// Commits the wait of a task that has left; queues it if it was woken on its way.

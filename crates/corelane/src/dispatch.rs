@@ -1,4 +1,5 @@
-//! Dispatching: a task that was picked gets a fiber and becomes the one that runs.
+//! Dispatching: a task that was picked gets a fiber and becomes the one that runs; at its end it gives the
+//! fiber back.
 
 use corelane_sched::Node;
 
@@ -38,4 +39,20 @@ pub(crate) fn begin(cpu: &Cpu, task: &Task, fiber: &Fiber) {
         task: task.body.id,
         priority: task.entity().prio().get(),
     });
+}
+
+/// A task that ended, and the reference its fiber had: perhaps the last ones, so they are dropped when no
+/// lock is held.
+pub(crate) type Retired = (Task, Option<Task>);
+
+/// Takes the fiber back from a task that has ended and left its stack.
+#[must_use]
+pub(crate) fn retire(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task) -> Retired {
+    let fiber = task.body.fiber().expect("it ran on a fiber");
+    let _ = task.entity().state().finish();
+    let ended = fiber.ended();
+    let bound = fiber.unbind();
+    shared.fibers.give(&mut core.fibers, fiber);
+    shared.ended(cpu, ended);
+    (task, bound)
 }

@@ -10,7 +10,8 @@
 //! Workers take fibers from a small stock of their own CPU and refill it here in batches.
 //!
 //! # Unsafe
-//! What is raw: spawning a body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
+//! What is raw: taking the job of a task that is bound to the fiber or came out of a queue; and spawning a
+//! body that refers to its `Fiber`, and ending it. A `Fiber` is never freed before
 //! its thread is joined and no pop of the free list is under way, and carriers follow references only while they serve. Shown by `tests/lifecycle.rs`.
 
 use crate::primitives::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::*};
@@ -26,6 +27,7 @@ use corelane_sched::{Inbox, Letter, Place};
 
 use crate::cpu::{Cpu, FIBERS_KEPT_MAX};
 use crate::current::{Fiber, Intent};
+use crate::direct::{self, Direct};
 use crate::float::FloatControls;
 use crate::free_list::{self, FreeList};
 use crate::job::Ended;
@@ -296,8 +298,7 @@ impl FiberPool {
     pub(crate) fn for_each_bound(&self, mut f: impl FnMut(&Task)) {
         let all: Vec<&'static Fiber> = self.all.read().clone();
         for fiber in all {
-            let task = fiber.bound.lock().clone();
-            if let Some(task) = task {
+            if let Some(task) = fiber.bound.look() {
                 f(&task);
             }
         }
@@ -306,12 +307,7 @@ impl FiberPool {
     /// Takes the threads of fibers that still have a task out of the real-time class: a task may be in a
     /// native part, at a level above the workers.
     pub(crate) fn demote_bound(&self) {
-        for fiber in self
-            .all
-            .read()
-            .iter()
-            .filter(|fiber| fiber.bound.lock().is_some())
-        {
+        for fiber in self.all.read().iter().filter(|fiber| fiber.bound.is_some()) {
             if let Some(tid) = fiber.tid.get() {
                 // It may refuse only if the thread is gone, which is as good.
                 let _ = thread::set_policy(tid, Policy::Other);
@@ -350,8 +346,10 @@ impl FiberPool {
 
 /// A task for which no fiber can be had.
 fn refuse(task: &Task, error: &FiberError) {
-    if let Some(job) = task.body.take_job() {
-        job.abandon(JoinError::NoFiber(error.to_string()));
+    // SAFETY: the task is the caller's: it came out of a queue.
+    if let Some(job) = unsafe { task.body.job.take() } {
+        job.abandon(JoinError::NoFiber(error.to_string()))
+            .complete_and_discard();
     }
     let _ = task.entity().state().finish();
     task.body.shared.ended_outside(Ended::Cancelled);
@@ -364,7 +362,9 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
     while !fiber.leaving.get() {
         run_bound(fiber);
         controls.restore();
-        fiber.suspend(Intent::Exit);
+        if direct::exit(fiber) == Direct::No {
+            fiber.suspend(Intent::Exit);
+        }
     }
     fiber.exit();
 }
@@ -372,25 +372,35 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
 fn run_bound(fiber: &Fiber) {
     fiber.arrive();
     let task = fiber.task_node();
-    let ended = match task.body.take_job() {
+    // SAFETY: the task is bound to this fiber, so it is out of every queue.
+    let ran = match unsafe { task.body.job.take() } {
         Some(job) if fiber.is_cancelled() || fiber.shared().is_draining() => {
-            job.abandon(JoinError::Cancelled);
-            Ended::Cancelled
+            job.abandon(JoinError::Cancelled)
         }
         Some(job) => job.run(),
-        None => Ended::Cancelled,
+        None => return fiber.set_ended(Ended::Cancelled),
     };
+    // From here on the joiner's wake switches to nobody: the exit does.
+    let ended = ran.ended;
+    fiber.set_ended(ended);
+    if let Some(orphan) = ran.complete() {
+        fiber.go_on(); // its destructor may do what tasks do
+        orphan.discard();
+        fiber.set_ended(ended);
+    }
     let leaked = fiber.held.end();
+    if leaked > 0 {
+        count_leaked(fiber, leaked);
+    }
     task.entity().set_held(0);
     task.entity().attended();
-    if leaked > 0 {
-        fiber
-            .cpu()
-            .stats
-            .leaked_guards
-            .add_shared(u64::from(leaked));
-    }
-    fiber.set_ended(ended);
+}
+
+/// A task left guards behind.
+#[cold]
+fn count_leaked(fiber: &Fiber, leaked: u32) {
+    let leaked_guards = &fiber.cpu().stats.leaked_guards;
+    leaked_guards.add_shared(u64::from(leaked));
 }
 
 /// Frees a fiber of which no thread knows any more.

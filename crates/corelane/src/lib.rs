@@ -27,10 +27,12 @@
 //!
 //! Without privilege everything works, and [`Runtime::status`] says loudly what the host did not grant.
 
+mod admission;
 mod api;
 mod arrival;
 mod background;
 mod balance;
+mod bound;
 mod builder;
 mod carriers;
 mod change;
@@ -55,6 +57,7 @@ mod native;
 mod pass;
 mod primitives;
 mod priority;
+mod room;
 mod runtime;
 mod shutdown;
 mod slice;

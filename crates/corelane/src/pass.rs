@@ -42,8 +42,7 @@ pub(crate) struct Pass<'a> {
     carrier: CarrierId,
     kicks: Kicks,
     aftermath: Aftermath,
-    /// A task that ended, perhaps the last references to it: dropped when no lock is held.
-    ended: Option<(Task, Option<Task>)>,
+    ended: Option<dispatch::Retired>,
     /// The fiber of the current task, if it runs on.
     running: Option<&'static Fiber>,
     /// The growth thread must be told, once no lock is held.
@@ -140,7 +139,7 @@ impl<'a> Pass<'a> {
                 return Some(why);
             }
             Intent::Wait { deadline_ns } => self.settle_wait(core, deadline_ns),
-            Intent::Exit => self.settle_exit(core, fiber),
+            Intent::Exit => self.settle_exit(core),
             Intent::Native => {
                 let task = take_current(core);
                 native::set_out(self.cpu, &task);
@@ -169,16 +168,12 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn settle_exit(&mut self, core: &mut Core, fiber: &'static Fiber) {
+    fn settle_exit(&mut self, core: &mut Core) {
         let task = take_current(core);
         self.cpu
             .events
             .push(|| EventKind::Exit { task: task.body.id });
-        let _ = task.entity().state().finish();
-        let bound = fiber.unbind();
-        self.shared.fibers.give(&mut core.fibers, fiber);
-        self.shared.ended(self.cpu, fiber.ended());
-        self.ended = Some((task, bound));
+        self.ended = Some(dispatch::retire(self.shared, self.cpu, core, task));
     }
 
     /// Handles every letter, and changes whose letter may be held up.

@@ -3,14 +3,15 @@
 //! [`Shared`] lives as long as anybody refers to it: threads, tasks, handles. [`Runtime`] is the one owner
 //! that ends it.
 
-use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::primitives::atomic::{Ordering::*, fence};
 use std::sync::Arc;
 use std::time::Duration;
 
 use corelane_os::fiber::Backend;
 use corelane_os::thread::Policy as ThreadPolicy;
-use corelane_sched::{CpuId, RootDomain};
+use corelane_sched::{CpuId, CpuMask, RootDomain};
 
+use crate::admission::Admission;
 use crate::background::Background;
 use crate::builder::Builder;
 use crate::carriers::Carriers;
@@ -22,18 +23,11 @@ use crate::housekeeping::Housekeeping;
 use crate::job::Ended;
 use crate::shutdown::{self, Report};
 use crate::snapshot::Snapshot;
-use crate::spawn::{self, JoinHandle, TaskBuilder};
+use crate::spawn::{self, JoinHandle, Options, TaskBuilder};
 use crate::stats::{Counter, Stats};
 use crate::status::Status;
 use crate::task_body::Task;
 use crate::{Priority, snapshot};
-
-/// The runtime takes tasks.
-const RUNNING: u32 = 0;
-/// It takes no more, and ends those it has.
-const DRAINING: u32 = 1;
-/// Its threads return.
-const STOPPING: u32 = 2;
 
 /// What the threads of a runtime share.
 pub(crate) struct Shared {
@@ -48,9 +42,9 @@ pub(crate) struct Shared {
     pub(crate) fifo_level: u8,
     /// Whether the host grants SCHED_FIFO.
     pub(crate) fifo_granted: bool,
-    phase: AtomicU32,
-    /// Tasks accepted. A task is counted here before it can end.
-    spawned: AtomicU64,
+    pub(crate) admission: Admission,
+    /// The affinity of a task that has none of its own.
+    pub(crate) all_cpus: CpuMask,
     /// Tasks that ended elsewhere than on a worker.
     outside: OutsideStats,
 }
@@ -61,8 +55,6 @@ struct OutsideStats {
     cancelled: Counter,
 }
 
-static NEXT_TASK: AtomicU64 = AtomicU64::new(1);
-
 impl Shared {
     pub(crate) fn new(
         domain: RootDomain,
@@ -72,6 +64,8 @@ impl Shared {
         fifo_granted: bool,
     ) -> Shared {
         Shared {
+            admission: Admission::new(cpus.len()),
+            all_cpus: CpuMask::full(cpus.len()),
             background: Background::new(cpus.len()),
             housekeeping: Housekeeping::new(),
             domain,
@@ -81,8 +75,6 @@ impl Shared {
             idle: config.idle,
             fifo_level: config.fifo_level,
             fifo_granted,
-            phase: AtomicU32::new(RUNNING),
-            spawned: AtomicU64::new(0),
             outside: OutsideStats::default(),
         }
     }
@@ -96,11 +88,6 @@ impl Shared {
         &self.cpus[id.index()]
     }
 
-    /// A number for a new task.
-    pub(crate) fn next_task_id() -> u64 {
-        NEXT_TASK.fetch_add(1, Relaxed) // Relaxed: only uniqueness matters.
-    }
-
     /// The policy of a fiber's own thread while it stands in for a worker.
     pub(crate) fn native_policy(&self) -> ThreadPolicy {
         if self.fifo_granted {
@@ -112,34 +99,16 @@ impl Shared {
         }
     }
 
-    /// Counts a task that is about to be spawned; says whether the runtime still takes tasks.
-    #[must_use]
-    pub(crate) fn admit(&self) -> bool {
-        self.spawned.fetch_add(1, Relaxed); // Relaxed: the fence orders it.
-        fence(SeqCst); // pairs with the fence in `live_tasks`: we see the end, or it sees our task
-        if self.is_draining() {
-            self.spawned.fetch_sub(1, Relaxed); // Relaxed: it was never more than an intention.
-            return false;
-        }
-        true
-    }
-
     pub(crate) fn is_draining(&self) -> bool {
-        self.phase.load(Relaxed) != RUNNING // Relaxed: `admit` fences; elsewhere it is advice.
+        self.admission.is_draining()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        // SeqCst: pairs with `stop`, and for a spawner that looks after it left its task with the fence in
-        // `shutdown::discard_queued`: either it sees us stopping, or its task is seen there.
-        self.phase.load(SeqCst) == STOPPING
-    }
-
-    pub(crate) fn drain(&self) {
-        self.phase.store(DRAINING, Release); // Release: what the dropper did before is visible.
+        self.admission.is_stopping()
     }
 
     pub(crate) fn stop(&self) {
-        self.phase.store(STOPPING, SeqCst); // SeqCst: pairs with `is_stopping`.
+        self.admission.stop();
         self.cpus.iter().for_each(Cpu::kick);
         self.background.stop();
         self.fibers.stop();
@@ -148,6 +117,7 @@ impl Shared {
 
     /// A task ended on the worker of `cpu`.
     pub(crate) fn ended(&self, cpu: &Cpu, ended: Ended) {
+        fence(Release); // pairs with the fence in `live_tasks`: who sees the end counts the admission
         cpu.stats.finished.add_own();
         if ended == Ended::Cancelled {
             cpu.stats.cancelled.add_own();
@@ -156,17 +126,19 @@ impl Shared {
 
     /// A task ended elsewhere.
     pub(crate) fn ended_outside(&self, ended: Ended) {
+        fence(Release); // as in `ended`
         self.outside.finished.add_shared(1);
         if ended == Ended::Cancelled {
             self.outside.cancelled.add_shared(1);
         }
     }
 
-    /// How many tasks have not ended. Zero is exact: what ended is read before what was spawned.
+    /// How many tasks have not ended. Zero is exact once none is taken: what ended is read before what was
+    /// admitted, so that whoever is counted as ended is counted as admitted too.
     pub(crate) fn live_tasks(&self) -> u64 {
         let finished = self.stats().finished;
-        fence(SeqCst); // ended tasks are counted first; pairs with the fence in `admit`
-        self.spawned.load(Relaxed).saturating_sub(finished) // Relaxed: the fence orders it.
+        fence(Acquire); // pairs with the fences in `ended`, `ended_outside`
+        self.admission.count().saturating_sub(finished)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -221,14 +193,15 @@ impl Runtime {
 
     /// Runs `f` as a task of that priority.
     ///
-    /// From an ordinary thread or a task. The task runs wherever the promise puts it. Costs two
-    /// allocations and what a wake costs; no system call unless the chosen CPU sleeps in the kernel.
+    /// From an ordinary thread or a task. The task runs wherever the promise puts it. Costs one allocation,
+    /// one more each for a closure or a result of more than 96 bytes, and what a wake costs; no system
+    /// call unless the chosen CPU sleeps in the kernel.
     pub fn spawn<F, T>(&self, priority: Priority, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.build_task().priority(priority).spawn(f)
+        spawn::spawn(&self.shared, Options::new(priority), f)
     }
 
     /// Configures a task: name, priority, policy, affinity.

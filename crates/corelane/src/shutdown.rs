@@ -4,6 +4,10 @@
 //! use. So tasks are asked to end: those that have not started never will, those that wait or reach a safe
 //! point unwind there. What has not ended within the limit is abandoned: its thread leaves the real-time
 //! class and goes on, its memory stays, and the report names it.
+//!
+//! # Unsafe
+//! What is raw: the claim that a task taken out of a queue is the caller's, with which its job is taken.
+//! Shown by `tests/lifecycle.rs` and `tests/payloads.rs`.
 
 use crate::primitives::atomic::{Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
@@ -89,7 +93,7 @@ pub(crate) fn dropped(runtime: &mut Runtime) {
 
 fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
     let start = Instant::now();
-    shared.drain();
+    shared.admission.drain();
     end_tasks(shared, start + limit);
     // What is unwinding by now gets to finish: a worker that left before would leave tasks behind.
     end_tasks(shared, Instant::now() + GRACE);
@@ -196,10 +200,11 @@ fn discard_starved(shared: &Shared) {
 
 /// Ends a task that has not started; gives back one that has.
 fn discard(shared: &Shared, task: Task) -> Result<(), Task> {
-    let Some(job) = task.body.take_job() else {
+    // SAFETY: the task is ours: it came out of a queue.
+    let Some(job) = (unsafe { task.body.job.take() }) else {
         return Err(task);
     };
-    job.abandon(JoinError::Cancelled);
+    job.abandon(JoinError::Cancelled).complete_and_discard();
     let _ = task.entity().state().finish();
     shared.ended_outside(Ended::Cancelled);
     Ok(())

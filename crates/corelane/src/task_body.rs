@@ -39,7 +39,7 @@ pub(crate) struct Body {
     pub(crate) class: Class,
     pub(crate) shared: Arc<Shared>,
     /// Taken by the fiber that starts the task, or by whoever gives it up.
-    job: Mutex<Option<Box<dyn Job>>>,
+    pub(crate) job: Job,
     pub(crate) cancelled: AtomicBool,
     permit: AtomicU32,
     /// The CPU or lane in whose timer queue the task is, or [`NOT_ARMED`].
@@ -54,6 +54,7 @@ pub(crate) struct Body {
 
 /// What a new task is.
 pub(crate) struct Spec<'a> {
+    pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
     pub(crate) class: Class,
     pub(crate) prio: Prio,
@@ -63,32 +64,22 @@ pub(crate) struct Spec<'a> {
 }
 
 impl Body {
-    pub(crate) fn new_task(
-        shared: &Arc<Shared>,
-        id: u64,
-        spec: Spec<'_>,
-        job: Box<dyn Job>,
-    ) -> Task {
-        let body = Body {
-            id,
+    /// A new task that nobody else knows and whose job is vacant.
+    pub(crate) fn new_task(shared: &Arc<Shared>, spec: Spec<'_>) -> Task {
+        let (policy, shared) = (spec.policy.sched(), shared.clone());
+        Node::new_with(spec.prio, policy, spec.affinity, spec.home, || Body {
+            id: spec.id,
             name: spec.name,
             class: spec.class,
-            shared: shared.clone(),
-            job: Mutex::new(Some(job)),
+            shared,
+            job: Job::vacant(),
             cancelled: AtomicBool::new(false),
             permit: AtomicU32::new(PERMIT_NONE),
             armed_on: AtomicU32::new(NOT_ARMED),
             slice_left_ns: AtomicU64::new(0),
             changing: Mutex::new(()),
             fiber: AtomicPtr::default(),
-        };
-        Node::new(
-            spec.prio,
-            spec.policy.sched(),
-            spec.affinity,
-            spec.home,
-            body,
-        )
+        })
     }
 
     /// The fiber the task is on, once it has started. For its carrier, and for nobody after its end.
@@ -102,10 +93,6 @@ impl Body {
     pub(crate) fn set_fiber(&self, fiber: &'static Fiber) {
         self.fiber
             .store(core::ptr::from_ref(fiber).cast_mut(), Relaxed); // Relaxed: see `fiber`.
-    }
-
-    pub(crate) fn take_job(&self) -> Option<Box<dyn Job>> {
-        self.job.lock().take()
     }
 
     /// Gives a permit to park; wakes a native sleeper.

@@ -121,7 +121,7 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     let mut kicks = balance::Kicks::default();
     arrival::receive(shared, cpu, &mut core, task, Place::Tail, &mut kicks);
     let preempts = core.rq.must_switch();
-    if preempts && kicks.is_empty() {
+    if preempts && kicks.is_empty() && !fiber.has_ended() {
         core = match direct::preempt(fiber, core) {
             Ok(()) => return,
             Err(core) => core,
@@ -136,7 +136,7 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
-    if looks_again {
+    if looks_again && !fiber.has_ended() {
         // Not a point of cancellation: a wake in a destructor must not unwind.
         fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
     } else {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::Duration;
 
 use common::{prio, runtime};
-use corelane::{JoinError, Priority, task};
+use corelane::{Cpus, JoinError, Priority, task};
 
 #[test]
 fn a_result_reaches_an_ordinary_thread() {
@@ -111,6 +111,20 @@ fn starving_tasks_are_fed_as_fibers_come_back() {
     // One miss at its start, one for a fiber that was made, one for a fiber that came back.
     let misses = runtime.stats().no_fiber;
     assert!(misses <= 3 * TASKS, "{misses} misses");
+}
+
+#[test]
+fn a_join_of_a_less_urgent_task_is_two_switches() {
+    const TASKS: u64 = 1_000;
+    let one_cpu = common::builder().map(|builder| builder.cpus(Cpus::Count(1)));
+    let runtime = one_cpu.build().unwrap();
+    let before = runtime.stats().switches;
+    let joiner = runtime.spawn(prio(50), || {
+        (0..TASKS).for_each(|_| task::spawn(prio(40), || ()).join().unwrap());
+    });
+    joiner.join().unwrap();
+    let switches = runtime.stats().switches - before;
+    assert_eq!(switches, 2 * TASKS + 1, "there and back, and the first");
 }
 
 #[test]

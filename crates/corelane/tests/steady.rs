@@ -1,4 +1,4 @@
-//! In steady state the runtime neither allocates nor enters the kernel.
+//! In steady state the runtime neither allocates nor enters the kernel, and a task is one allocation.
 //!
 //! Allocations are counted by this binary's global allocator. System calls are counted from outside: a child
 //! process makes its steps between two marks, a system call that nothing else makes, while this process
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use common::{Exclusive, prio};
-use corelane::{CpuSet, Idle, PerCpu, Task, migrate_disable, task};
+use corelane::{CpuSet, Cpus, Idle, PerCpu, Task, migrate_disable, task};
 use kit::{breathe, has_two_cpus, only};
 use tracer::{SharedWords, Stop, Traced, wait_for};
 
@@ -249,6 +249,38 @@ fn switches_guards_and_wakes_allocate_nothing() {
         wake_across(&runtime, CountAllocations);
         assert_eq!(CALLS.load(SeqCst), 0, "wakes of a polling CPU");
     }
+}
+
+/// Calls of the allocator for each spawn and join of `closure`, above and below the spawner.
+fn calls_per_task<T: Send + 'static>(closure: impl FnOnce() -> T + Clone + Send + 'static) -> u64 {
+    const TASKS: u64 = 2_000;
+    let runtime = common::builder()
+        .map(|builder| builder.cpus(Cpus::Count(1)))
+        .build()
+        .unwrap();
+    let spawner = runtime.spawn(prio(50), move || {
+        let run = |value| drop(task::spawn(prio(value), closure.clone()).join().unwrap());
+        (0..100).for_each(|_| [60, 50, 40].into_iter().for_each(run));
+        CountAllocations.begin();
+        (0..TASKS / 2).for_each(|_| [60, 40].into_iter().for_each(run));
+        CountAllocations.end();
+    });
+    spawner.join().unwrap();
+    let calls = CALLS.load(SeqCst);
+    assert_eq!(calls % TASKS, 0, "{calls} calls for {TASKS} tasks");
+    calls / TASKS
+}
+
+#[test]
+fn a_task_is_one_allocation_and_what_does_not_fit_into_it_one_more_each() {
+    const ONE: u64 = 2; // to make it and to free it
+    let (fits, large) = ([1u64; 12], [1u64; 13]);
+    assert_eq!(calls_per_task(|| ()), ONE);
+    assert_eq!(calls_per_task(move || fits[3]), ONE);
+    assert_eq!(calls_per_task(|| [1u64; 11]), ONE);
+    assert_eq!(calls_per_task(move || large[3]), 2 * ONE);
+    assert_eq!(calls_per_task(|| [1u64; 13]), 2 * ONE);
+    assert_eq!(calls_per_task(move || large), 3 * ONE);
 }
 
 const CPUS: usize = 0;

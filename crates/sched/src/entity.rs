@@ -102,6 +102,32 @@ unsafe impl Sync for Entity {}
 unsafe impl Send for Entity {}
 
 impl Entity {
+    #[inline]
+    fn new(prio: Prio, policy: Policy, affinity: SharedMask, home: CpuId) -> Entity {
+        let slice_ns = match policy {
+            Policy::Fifo => 0,
+            Policy::RoundRobin { slice_ns } => slice_ns.max(1),
+        };
+        Entity {
+            state: StateWord::new(),
+            own: AtomicU8::new(prio.get()),
+            slice_ns: AtomicU64::new(slice_ns),
+            affinity,
+            home: AtomicU16::new(home.index() as u16),
+            residence: AtomicU8::new(Residence::Away as u8),
+            filed: AtomicU8::new(Movable::Free as u8),
+            place: AtomicU8::new(Place::Tail as u8),
+            held: AtomicU32::new(0),
+            wants_attention: AtomicBool::new(false),
+            level: AtomicU8::new(0),
+            key: AtomicU64::new(0),
+            links: UnsafeCell::new(Links::default()),
+            arrival_next: AtomicPtr::default(),
+            change_next: AtomicPtr::default(),
+            change_posted: AtomicBool::new(false),
+        }
+    }
+
     /// The task's state word.
     #[inline]
     pub fn state(&self) -> &StateWord {
@@ -330,36 +356,32 @@ impl<T> Node<T> {
     /// A new task that is runnable and belongs to the caller until it is enqueued.
     #[inline]
     pub fn new(prio: Prio, policy: Policy, affinity: &CpuMask, home: CpuId, body: T) -> TaskRef<T> {
-        let slice_ns = match policy {
-            Policy::Fifo => 0,
-            Policy::RoundRobin { slice_ns } => slice_ns.max(1),
-        };
-        let entity = Entity {
-            state: StateWord::new(),
-            own: AtomicU8::new(prio.get()),
-            slice_ns: AtomicU64::new(slice_ns),
-            affinity: SharedMask::new(affinity),
-            home: AtomicU16::new(home.index() as u16),
-            residence: AtomicU8::new(Residence::Away as u8),
-            filed: AtomicU8::new(Movable::Free as u8),
-            place: AtomicU8::new(Place::Tail as u8),
-            held: AtomicU32::new(0),
-            wants_attention: AtomicBool::new(false),
-            level: AtomicU8::new(0),
-            key: AtomicU64::new(0),
-            links: UnsafeCell::new(Links::default()),
-            arrival_next: AtomicPtr::default(),
-            change_next: AtomicPtr::default(),
-            change_posted: AtomicBool::new(false),
-        };
-        let (timer, deadline_ns) = (RBTreeAtomicLink::new(), AtomicU64::new(0));
-        Arc::new(Node {
-            entity,
-            timer,
-            deadline_ns,
-            armed: AtomicU64::new(0),
-            body,
-        })
+        Node::new_with(prio, policy, affinity, home, || body)
+    }
+
+    /// The same for a body that is made where it will be. A node that is put together on the stack is copied
+    /// from there, right after many small stores that the copy has to wait for.
+    #[inline]
+    pub fn new_with(
+        prio: Prio,
+        policy: Policy,
+        affinity: &CpuMask,
+        home: CpuId,
+        body: impl FnOnce() -> T,
+    ) -> TaskRef<T> {
+        let memory = Arc::<Node<T>>::new_uninit();
+        let affinity = SharedMask::new(affinity);
+        let node = Arc::as_ptr(&memory).cast_mut().cast::<Node<T>>();
+        // SAFETY: nobody else has a reference to the memory yet; every field is written, and nothing was
+        // there to be dropped. If `body` unwinds, what was written is forgotten.
+        unsafe {
+            (&raw mut (*node).entity).write(Entity::new(prio, policy, affinity, home));
+            (&raw mut (*node).timer).write(RBTreeAtomicLink::new());
+            (&raw mut (*node).deadline_ns).write(AtomicU64::new(0));
+            (&raw mut (*node).armed).write(AtomicU64::new(0));
+            (&raw mut (*node).body).write(body());
+            memory.assume_init()
+        }
     }
 
     /// The scheduler's part.
