@@ -23,7 +23,7 @@
 use super::stack::{self, Rest};
 use super::suspender::{self, Work};
 use super::switch::{self, Body, Controls};
-use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, backend, rseq};
+use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, backend, credentials, rseq};
 use crate::futex;
 use crate::thread::{self, Tid};
 use core::arch::naked_asm;
@@ -55,6 +55,8 @@ pub(super) struct Lender {
     started: Cell<bool>,
     controls: Cell<Controls>,
     thread_pointer: Cell<u64>,
+    /// The thread pointer of the carrier that runs the body, or last ran it.
+    carrier: Cell<u64>,
     /// `None` until the lender is parked for the first time.
     body: UnsafeCell<Option<Body>>,
     then: Cell<Option<(Then, *const ())>>,
@@ -65,7 +67,7 @@ pub(super) struct Lender {
     tid: Cell<Tid>,
     rest: Cell<Option<Rest>>,
     failure: Cell<Option<FiberError>>,
-    carries: bool,
+    carries: Option<FsBase>,
 }
 
 /// A lender's address on its way into its own thread.
@@ -88,10 +90,11 @@ pub(super) fn start(
     spec: &FiberSpec<'_>,
     work: Work,
 ) -> Result<(NonNull<Lender>, JoinHandle<()>), FiberError> {
-    let lender = Box::leak(Box::new(Lender::new(
-        work,
-        matches!(spec.backend, Backend::Carried(_)),
-    )));
+    let carries = match spec.backend {
+        Backend::Carried(by) => Some(by),
+        Backend::Native(_) => None,
+    };
+    let lender = Box::leak(Box::new(Lender::new(work, carries)));
     let pointer = NonNull::from(lender);
     let handover = Handover(pointer);
     let spawned = std::thread::Builder::new()
@@ -132,7 +135,7 @@ pub(super) fn start(
 
 /// The owner's side: every function here is called in LENT, by the only owner.
 impl Lender {
-    fn new(work: Work, carries: bool) -> Lender {
+    fn new(work: Work, carries: Option<FsBase>) -> Lender {
         Lender {
             word: AtomicU32::new(STARTING),
             native: Cell::new(false),
@@ -140,6 +143,7 @@ impl Lender {
             started: Cell::new(false),
             controls: Cell::new(Controls::current()),
             thread_pointer: Cell::new(0),
+            carrier: Cell::new(0),
             body: UnsafeCell::new(None),
             then: Cell::new(None),
             work: Cell::new(Some(work)),
@@ -190,8 +194,15 @@ impl Lender {
         // SAFETY: in LENT the body is the owner's.
         let body = unsafe { (*self.body.get()).as_mut().unwrap_unchecked() };
         // SAFETY: parked and not finished by contract; the pointer is this lender's own.
-        let resumed =
-            unsafe { switch::carried(body, &mut controls, self.thread_pointer.get(), by) };
+        let resumed = unsafe {
+            switch::carried(
+                body,
+                &mut controls,
+                self.thread_pointer.get(),
+                &self.carrier,
+                by,
+            )
+        };
         self.controls.set(controls);
         self.finished.set(resumed == Resumed::Finished);
         resumed
@@ -257,6 +268,13 @@ impl Lender {
         self.native.get()
     }
 
+    /// The own thread pointer of the calling kernel thread, and how to load it, while that thread is
+    /// a carrier with this lender's block loaded. For signal handlers: no thread-local, no `errno`.
+    pub(super) fn carrier(&self) -> Option<(FsBase, u64)> {
+        let by = self.carries?;
+        (thread::gettid() != self.tid.get()).then(|| (by, self.carrier.get()))
+    }
+
     pub(super) fn open_mask(&self) -> libc::sigset_t {
         // SAFETY: set by `prepare` before the lender parked for the first time.
         unsafe { self.open_mask.get().assume_init() }
@@ -289,7 +307,7 @@ impl Lender {
     }
 
     fn prepare(&self) -> Result<(), FiberError> {
-        if self.carries {
+        if self.carries.is_some() {
             if backend::has_shadow_stack() {
                 return Err(FiberError::ShadowStack);
             }
@@ -309,6 +327,9 @@ impl Lender {
         self.controls.set(Controls::current());
         self.thread_pointer.set(switch::own_control_block());
         self.tid.set(thread::gettid());
+        if self.carries.is_some() {
+            credentials::attend(self);
+        }
         Ok(())
     }
 

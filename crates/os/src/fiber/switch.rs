@@ -17,6 +17,7 @@ use super::stack::Rest;
 use super::{FsBase, Resumed};
 use crate::syscall::{die, syscall3};
 use core::arch::asm;
+use core::cell::Cell;
 use corosensei::{Coroutine, CoroutineResult};
 
 /// A body with its suspended registers.
@@ -116,7 +117,8 @@ unsafe fn load_thread_pointer(by: FsBase, pointer: u64) {
 }
 
 /// Resumes `body` on the calling thread with its lender's thread pointer and control words, until
-/// it suspends or returns.
+/// it suspends or returns. Leaves the caller's own pointer in `carrier`, for signal handlers that
+/// need it meanwhile.
 ///
 /// # Safety
 /// The lender that `pointer` belongs to is parked and stays so; `body` is not finished, for
@@ -126,10 +128,12 @@ pub(super) unsafe fn carried(
     body: &mut Body,
     controls: &mut Controls,
     pointer: u64,
+    carrier: &Cell<u64>,
     by: FsBase,
 ) -> Resumed {
     let own_controls = Controls::current();
     let own_pointer = thread_pointer(by);
+    carrier.set(own_pointer);
     // SAFETY: from here to the second load no thread-local is touched, only the body runs; the
     // lender is parked by contract.
     unsafe {
@@ -141,6 +145,21 @@ pub(super) unsafe fn carried(
     unsafe { load_thread_pointer(by, own_pointer) };
     put_back(own_controls, controls);
     resumed(result)
+}
+
+/// Calls `f` with another thread pointer loaded.
+///
+/// # Safety
+/// `pointer` is the control block of the calling kernel thread, whose own code is suspended, and
+/// `f` uses no thread-local that it looked up before.
+#[inline(never)]
+pub(super) unsafe fn with_thread_pointer(by: FsBase, pointer: u64, f: impl FnOnce()) {
+    let loaded = thread_pointer(by);
+    // SAFETY: by contract; between the two loads runs `f` only.
+    unsafe { load_thread_pointer(by, pointer) };
+    f();
+    // SAFETY: what was loaded before, for the code that called us.
+    unsafe { load_thread_pointer(by, loaded) };
 }
 
 /// Resumes `body` on its own kernel thread, until it suspends or returns.
