@@ -56,6 +56,31 @@ impl PiMutex {
         assert_eq!(unsafe { libc::pthread_mutex_unlock(self.0.get()) }, 0);
     }
 
+    /// Gives it up, or says why the C library does not.
+    fn try_unlock(&self) -> i32 {
+        // SAFETY: an initialised mutex.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) }
+    }
+
+    /// Waits for it, but not for ever; returns what the C library answers.
+    fn lock_within(&self, limit: Duration) -> i32 {
+        let now = std::time::SystemTime::now();
+        let end = (now + limit).duration_since(std::time::UNIX_EPOCH).unwrap();
+        let end = libc::timespec {
+            tv_sec: end.as_secs() as i64,
+            tv_nsec: i64::from(end.subsec_nanos()),
+        };
+        // SAFETY: an initialised mutex and a live time.
+        unsafe { libc::pthread_mutex_timedlock(self.0.get(), &end) }
+    }
+
+    /// Whether a thread waits for it in the kernel.
+    fn is_contended(&self) -> bool {
+        // SAFETY: as in `owner`.
+        let word = unsafe { &*self.0.get().cast::<AtomicI32>() };
+        word.load(SeqCst) < 0 // FUTEX_WAITERS is the topmost bit
+    }
+
     /// The kernel thread that the kernel would boost.
     fn owner(&self) -> Tid {
         // SAFETY: the futex word is an aligned word that is read and written atomically.
@@ -92,6 +117,28 @@ fn an_inheriting_mutex_names_the_right_owner_in_native_parts_and_a_sleeping_thre
         })
         .join()
         .unwrap();
+}
+
+#[test]
+fn an_inheriting_mutex_that_a_carried_task_gives_up_does_not_reach_a_waiting_thread() {
+    let runtime = runtime();
+    if !is_carried(&runtime) {
+        return; // then every part is native
+    }
+    let (mutex, held) = (Arc::new(PiMutex::new()), Arc::new(AtomicBool::new(false)));
+    let (locked, tell) = (mutex.clone(), held.clone());
+    let task = runtime.spawn(prio(50), move || {
+        locked.lock();
+        tell.store(true, SeqCst);
+        while !locked.is_contended() {
+            task::sleep(Duration::from_micros(200));
+        }
+        locked.try_unlock()
+    });
+    wait_until("the task to hold the mutex", || held.load(SeqCst));
+    let answer = mutex.lock_within(Duration::from_millis(500));
+    let unlocked = task.join().unwrap();
+    assert_eq!((answer, unlocked), (libc::ETIMEDOUT, libc::EPERM));
 }
 
 fn mask_with(how: i32, signal: i32) -> bool {
@@ -186,10 +233,8 @@ fn an_alternate_signal_stack_belongs_to_the_carrier_and_in_native_parts_to_the_t
         task::sleep(Duration::from_micros(20));
         let found = raise_and_look();
         // SAFETY: what the kernel gave.
-        assert_eq!(
-            unsafe { libc::sigaltstack(before.as_ptr(), ptr::null_mut()) },
-            0
-        );
+        let undone = unsafe { libc::sigaltstack(before.as_ptr(), ptr::null_mut()) };
+        assert_eq!(undone, 0);
         let range = range.start as usize..range.end as usize;
         assert!(
             range.contains(&found),

@@ -79,7 +79,6 @@ fn load(path: &Path) -> Library {
 fn thread_locals_of_a_library_loaded_by_a_task_are_the_fibers_own_and_do_not_move() {
     let Some(path) = compile() else { return };
     let folder = path.parent().unwrap().to_owned();
-    // More fibers than tasks, so that no task meets what an earlier one left.
     let runtime = runtime();
     let cpus = runtime.cpus();
     let library = runtime.spawn(prio(50), move || {
@@ -93,7 +92,7 @@ fn thread_locals_of_a_library_loaded_by_a_task_are_the_fibers_own_and_do_not_mov
         let address = (library.value_address)();
         // SAFETY: the variable of this very thread; nobody else has its address.
         let start = unsafe { address.read() };
-        let mut expected = start;
+        let mut expected = start; // 7, or what an earlier task of this fiber left
         task::sleep(std::time::Duration::from_millis(1)); // until all tasks have fibers of their own
         for step in 0..50 {
             let added = (number as c_int + 1) * (step % 3);

@@ -92,6 +92,21 @@ fn a_borrow_inside_local_key_with_lasts_across_moves_and_is_the_tasks_own() {
     });
 }
 
+#[test]
+fn the_lock_of_standard_input_is_held_across_moves_and_released_elsewhere() {
+    let runtime = runtime();
+    let cpus = runtime.cpus();
+    for _ in 0..20 {
+        let task = runtime.spawn(prio(50), move || {
+            let lock = std::io::stdin().lock();
+            stir(cpus);
+            drop(lock);
+        });
+        task.join().unwrap();
+        drop(std::io::stdin().lock());
+    }
+}
+
 /// The bounds that the C library gives for the calling thread's stack.
 fn stack_bounds() -> (usize, usize) {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
