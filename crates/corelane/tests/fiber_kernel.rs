@@ -133,12 +133,14 @@ fn an_inheriting_mutex_that_a_carried_task_gives_up_does_not_reach_a_waiting_thr
         while !locked.is_contended() {
             task::sleep(Duration::from_micros(200));
         }
-        locked.try_unlock()
+        // The kernel refuses, because the carrier is not the owner; whether the C library says so depends on
+        // its version.
+        let _ = locked.try_unlock();
     });
     wait_until("the task to hold the mutex", || held.load(SeqCst));
     let answer = mutex.lock_within(Duration::from_millis(500));
-    let unlocked = task.join().unwrap();
-    assert_eq!((answer, unlocked), (libc::ETIMEDOUT, libc::EPERM));
+    task.join().unwrap();
+    assert_eq!(answer, libc::ETIMEDOUT, "the thread got what the task gave up");
 }
 
 fn mask_with(how: i32, signal: i32) -> bool {
