@@ -140,7 +140,11 @@ fn an_inheriting_mutex_that_a_carried_task_gives_up_does_not_reach_a_waiting_thr
     wait_until("the task to hold the mutex", || held.load(SeqCst));
     let answer = mutex.lock_within(Duration::from_millis(500));
     task.join().unwrap();
-    assert_eq!(answer, libc::ETIMEDOUT, "the thread got what the task gave up");
+    assert_eq!(
+        answer,
+        libc::ETIMEDOUT,
+        "the thread got what the task gave up"
+    );
 }
 
 fn mask_with(how: i32, signal: i32) -> bool {

@@ -15,7 +15,6 @@ use std::sync::Mutex;
 use std::thread::ThreadId;
 
 use common::{prio, runtime};
-use corelane::task;
 use stir::{crowd, in_a_child, is_child, stir, text};
 
 /// Where values of the thread-local below were dropped: the value, and the thread that dropped it.
@@ -142,10 +141,8 @@ fn the_stack_bounds_and_pthread_self_are_the_same_on_every_cpu_and_hold_the_loca
                 "a local lies on the stack"
             );
             // SAFETY: takes plain values.
-            assert_ne!(
-                unsafe { libc::pthread_equal(born.0, libc::pthread_self()) },
-                0
-            );
+            let same = unsafe { libc::pthread_equal(born.0, libc::pthread_self()) };
+            assert_ne!(same, 0);
         }
         born
     });
