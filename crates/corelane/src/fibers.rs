@@ -362,6 +362,8 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
     while !fiber.leaving.get() {
         run_bound(fiber);
         controls.restore();
+        // A native part may have changed its thread's affinity or policy: the next task's is placed anew.
+        fiber.lender_place.set(None);
         if direct::exit(fiber) == Direct::No {
             fiber.suspend(Intent::Exit);
         }

@@ -45,9 +45,10 @@
 //! runs; masks set while carried are the carrier's.
 //!
 //! Raw here: everything; see the files below this one. Tested by `tests/fiber.rs`,
-//! `tests/fiber_native.rs` and `tests/fiber_overflow.rs`.
+//! `tests/fiber_native.rs`, `tests/fiber_setxid.rs` and `tests/fiber_overflow.rs`.
 
 mod backend;
+mod credentials;
 mod error;
 mod lender;
 mod rseq;

@@ -3,11 +3,12 @@
 //! A protocol page beside the code is read as long as the code points at it. Rename a heading and
 //! the pointer leads nowhere; rustdoc does not look at it, and no reader reports it. Checked are
 //! relative links in Markdown files, and links to Markdown files in `//!` and `///` docs: the file
-//! exists, and so does the anchor. Web addresses are not checked, because a check must not depend
-//! on the network.
+//! exists, and so does the anchor. Where the text of a link is an identifier and its target a Rust
+//! file, as in a table of tests, that file has a function of this name. Web addresses are not
+//! checked, because a check must not depend on the network.
 
 use super::Finding;
-use super::markdown::{anchors, link_targets, prose};
+use super::markdown::{anchors, identifier_links, link_targets, prose};
 use crate::workspace::{File, Tree};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -18,8 +19,27 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
                 findings.push(Finding::at(file, number, message));
             }
         }
+        findings.extend(missing_functions(tree, file));
     }
     findings
+}
+
+/// Links of a page that name a function which their Rust file does not have.
+fn missing_functions<'a>(tree: &'a Tree, page: &'a File) -> impl Iterator<Item = Finding> + 'a {
+    let is_page = page.path.ends_with(".md");
+    let lines = prose(page.lines()).filter(move |_| is_page);
+    lines.flat_map(move |(number, line)| {
+        let missing = identifier_links(line).into_iter().filter(|(name, target)| {
+            let path = resolve(&page.path, target);
+            let source = path.and_then(|path| tree.file(&path).filter(|file| file.is_rust()));
+            source.is_some_and(|file| !file.text.contains(&format!("fn {name}(")))
+        });
+        let say = move |(name, target): (&str, &str)| {
+            let message = format!("`{target}` has no function `{name}`, correct the name");
+            Finding::at(page, number, message)
+        };
+        missing.map(say).collect::<Vec<_>>()
+    })
 }
 
 /// The links of a file that this rule looks at, with their lines.
@@ -160,6 +180,17 @@ mod tests {
         assert_eq!(
             findings("README.md", "[a](../secret.md)"),
             ["README.md:1: the link `../secret.md` leaves the repository, link within it"]
+        );
+    }
+
+    #[test]
+    fn a_function_that_a_link_names_exists() {
+        let source = ("tests/t.rs", "#[test]\nfn a_fact() {}\n");
+        let text = "| one | [`a_fact`](../tests/t.rs) |\n| two | [`another`](../tests/t.rs) |\n";
+        let tree = Tree::of(&[source, ("docs/b.md", text)]);
+        assert_eq!(
+            printed(&check(&tree)),
+            ["docs/b.md:2: `../tests/t.rs` has no function `another`, correct the name"]
         );
     }
 

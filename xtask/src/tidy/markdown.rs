@@ -39,6 +39,21 @@ pub(super) fn link_targets(line: &str) -> Vec<String> {
     targets
 }
 
+/// The links of a line whose text is one identifier in backticks: the identifier and the target.
+pub(super) fn identifier_links(line: &str) -> Vec<(&str, &str)> {
+    let is_identifier = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+    };
+    line.split("[`")
+        .skip(1)
+        .filter_map(|rest| {
+            let (name, rest) = rest.split_once("`](")?;
+            Some((name, rest.split(')').next()?))
+        })
+        .filter(|(name, _)| is_identifier(name))
+        .collect()
+}
+
 /// The target without its angle brackets and without a title.
 fn target(text: &str) -> Option<String> {
     let text = text.trim();
@@ -115,7 +130,7 @@ fn link_texts(title: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{anchors, link_targets, prose};
+    use super::{anchors, identifier_links, link_targets, prose};
 
     fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
         text.lines()
@@ -131,6 +146,15 @@ mod tests {
         );
         assert_eq!(link_targets("[name]: <g h.md>"), ["g h.md"]);
         assert_eq!(link_targets("![picture](i.svg)"), ["i.svg"]);
+    }
+
+    #[test]
+    fn links_named_by_an_identifier_are_told_from_others() {
+        let line = "| [`a_fact`](t.rs), [`b.rs`](b.rs) `[c](d)` | [`other`](u.rs#x) [e](f.rs) |";
+        assert_eq!(
+            identifier_links(line),
+            [("a_fact", "t.rs"), ("other", "u.rs#x")]
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@
 use super::stack::{self, Rest};
 use super::suspender::{self, Work};
 use super::switch::{self, Body, Controls};
-use super::{Backend, FiberError, FiberSpec, Resumed, backend, rseq};
+use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, backend, credentials, rseq};
 use crate::futex;
 use crate::thread::{self, Tid};
 use core::arch::naked_asm;
@@ -57,6 +57,8 @@ pub(super) struct Lender {
     thread_pointer: Cell<u64>,
     /// Whom the body wants resumed in its place; null for nobody. Set by the body, taken by its carrier.
     next: Cell<*const Lender>,
+    /// The thread pointer of the carrier that runs the body, or last ran it.
+    carrier: Cell<u64>,
     /// `None` until the lender is parked for the first time.
     body: UnsafeCell<Option<Body>>,
     then: Cell<Option<(Then, *const ())>>,
@@ -67,7 +69,7 @@ pub(super) struct Lender {
     tid: Cell<Tid>,
     rest: Cell<Option<Rest>>,
     failure: Cell<Option<FiberError>>,
-    carries: bool,
+    carries: Option<FsBase>,
 }
 
 /// A lender's address on its way into its own thread.
@@ -90,10 +92,11 @@ pub(super) fn start(
     spec: &FiberSpec<'_>,
     work: Work,
 ) -> Result<(NonNull<Lender>, JoinHandle<()>), FiberError> {
-    let lender = Box::leak(Box::new(Lender::new(
-        work,
-        matches!(spec.backend, Backend::Carried(_)),
-    )));
+    let carries = match spec.backend {
+        Backend::Carried(by) => Some(by),
+        Backend::Native(_) => None,
+    };
+    let lender = Box::leak(Box::new(Lender::new(work, carries)));
     let pointer = NonNull::from(lender);
     let handover = Handover(pointer);
     let spawned = std::thread::Builder::new()
@@ -134,7 +137,7 @@ pub(super) fn start(
 
 /// The owner's side: every function here is called in LENT, by the only owner.
 impl Lender {
-    fn new(work: Work, carries: bool) -> Lender {
+    fn new(work: Work, carries: Option<FsBase>) -> Lender {
         Lender {
             word: AtomicU32::new(STARTING),
             native: Cell::new(false),
@@ -143,6 +146,7 @@ impl Lender {
             controls: Cell::new(Controls::current()),
             thread_pointer: Cell::new(0),
             next: Cell::new(ptr::null()),
+            carrier: Cell::new(0),
             body: UnsafeCell::new(None),
             then: Cell::new(None),
             work: Cell::new(Some(work)),
@@ -182,13 +186,15 @@ impl Lender {
         self.rest.get().map_or(0, |rest| rest.bytes())
     }
 
-    /// What a carrier needs to run the body: the body, and where its identity and control words are.
+    /// What a carrier needs to run the body: the body, its thread pointer and its control words. Keeps the
+    /// thread pointer of the carrier, for signal handlers that need it meanwhile.
     ///
     /// # Safety
     /// Parked, not finished, and the caller is the only owner until the body has suspended.
     #[inline(always)]
-    pub(super) unsafe fn take_over(&self) -> (*mut Body, u64, Controls) {
+    pub(super) unsafe fn take_over(&self, carrier: u64) -> (*mut Body, u64, Controls) {
         self.native.set(false);
+        self.carrier.set(carrier);
         self.started.set(true);
         // SAFETY: in LENT the body is the owner's, and it was made before the fiber was handed out.
         let body: *mut Body = unsafe { (*self.body.get()).as_mut().unwrap_unchecked() };
@@ -269,6 +275,13 @@ impl Lender {
         self.next.set(next.as_ptr());
     }
 
+    /// The own thread pointer of the calling kernel thread, and how to load it, while that thread is
+    /// a carrier with this lender's block loaded. For signal handlers: no thread-local, no `errno`.
+    pub(super) fn carrier(&self) -> Option<(FsBase, u64)> {
+        let by = self.carries?;
+        (thread::gettid() != self.tid.get()).then(|| (by, self.carrier.get()))
+    }
+
     pub(super) fn open_mask(&self) -> libc::sigset_t {
         // SAFETY: set by `prepare` before the lender parked for the first time.
         unsafe { self.open_mask.get().assume_init() }
@@ -301,7 +314,7 @@ impl Lender {
     }
 
     fn prepare(&self) -> Result<(), FiberError> {
-        if self.carries {
+        if self.carries.is_some() {
             if backend::has_shadow_stack() {
                 return Err(FiberError::ShadowStack);
             }
@@ -321,6 +334,9 @@ impl Lender {
         self.controls.set(Controls::current());
         self.thread_pointer.set(switch::own_control_block());
         self.tid.set(thread::gettid());
+        if self.carries.is_some() {
+            credentials::attend(self);
+        }
         Ok(())
     }
 

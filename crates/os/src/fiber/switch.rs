@@ -136,7 +136,7 @@ pub(super) unsafe fn carried(lender: &Lender, by: FsBase) -> Resumed {
     // parked and ours by contract, and outlives its run.
     let last = unsafe {
         loop {
-            let (body, pointer, controls) = (*lender).take_over();
+            let (body, pointer, controls) = (*lender).take_over(own_pointer);
             controls.load_over(loaded);
             load_thread_pointer(by, pointer);
             let last = resumed((*body).resume(()));
@@ -154,6 +154,21 @@ pub(super) unsafe fn carried(lender: &Lender, by: FsBase) -> Resumed {
         own_controls.load_over(loaded);
     }
     last
+}
+
+/// Calls `f` with another thread pointer loaded.
+///
+/// # Safety
+/// `pointer` is the control block of the calling kernel thread, whose own code is suspended, and
+/// `f` uses no thread-local that it looked up before.
+#[inline(never)]
+pub(super) unsafe fn with_thread_pointer(by: FsBase, pointer: u64, f: impl FnOnce()) {
+    let loaded = thread_pointer(by);
+    // SAFETY: by contract; between the two loads runs `f` only.
+    unsafe { load_thread_pointer(by, pointer) };
+    f();
+    // SAFETY: what was loaded before, for the code that called us.
+    unsafe { load_thread_pointer(by, loaded) };
 }
 
 /// Resumes `body` on its own kernel thread, until it suspends or returns.
