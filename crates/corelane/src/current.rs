@@ -67,6 +67,9 @@ pub(crate) struct Fiber {
     pub(crate) lender_place: Cell<Option<(CpuId, Class)>>,
     /// The fiber's own thread; set before anybody else knows the fiber.
     pub(crate) tid: Cell<Option<Tid>>,
+    /// Where the stack of the body ends and its guard begins, and how large it is; set with `tid`.
+    stack_low: Cell<usize>,
+    stack_bytes: Cell<usize>,
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
@@ -79,6 +82,9 @@ pub(crate) struct Fiber {
 unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
+
+/// The guard of a stack is at least a page.
+const GUARD_BYTES_MIN: usize = 4096;
 
 thread_local! {
     static FIBER: Cell<*const Fiber> = const { Cell::new(ptr::null()) };
@@ -97,6 +103,8 @@ impl Fiber {
             native: Cell::new(false),
             lender_place: Cell::new(None),
             tid: Cell::new(None),
+            stack_low: Cell::new(0),
+            stack_bytes: Cell::new(0),
             leaving: Cell::new(false),
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
@@ -134,6 +142,21 @@ impl Fiber {
     pub(crate) fn enter(&self, suspender: &Suspender<'_>) {
         FIBER.set(self);
         self.suspender.set(ptr::from_ref(suspender).cast());
+    }
+
+    /// Whether an address lies in the guard below the body's stack. The guard is at least one page.
+    pub(crate) fn is_guard(&self, address: usize) -> bool {
+        (1..=GUARD_BYTES_MIN).contains(&self.stack_low.get().wrapping_sub(address))
+    }
+
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.stack_bytes.get()
+    }
+
+    /// Remembers the stack, before anybody else knows the fiber.
+    pub(crate) fn set_stack(&self, low: usize, bytes: usize) {
+        self.stack_low.set(low);
+        self.stack_bytes.set(bytes);
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -141,6 +141,7 @@ impl FiberPool {
                 }
             };
             fiber.tid.set(Some(inner.tid()));
+            fiber.set_stack(inner.stack_low(), inner.stack_bytes());
             // SAFETY: nobody else knows the fiber yet.
             unsafe { *fiber.inner.get() = Some(inner) };
             self.all.write().push(fiber);

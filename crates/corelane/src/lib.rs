@@ -47,6 +47,7 @@ mod guard;
 mod housekeeping;
 mod idle;
 mod job;
+mod last_words;
 mod native;
 mod pass;
 mod primitives;

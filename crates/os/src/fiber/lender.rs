@@ -179,6 +179,10 @@ impl Lender {
         self.rest.get().map_or(0, |rest| rest.bytes())
     }
 
+    pub(super) fn stack_low(&self) -> usize {
+        self.rest.get().map_or(0, |rest| rest.low())
+    }
+
     /// # Safety
     /// Parked, not finished, and the caller is the only owner; the caller's contract is that of
     /// [`super::Fiber::resume`].

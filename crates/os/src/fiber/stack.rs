@@ -98,6 +98,10 @@ impl Rest {
         })
     }
 
+    pub(super) fn low(&self) -> usize {
+        self.low.get()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.top.get() - self.low.get()
     }
