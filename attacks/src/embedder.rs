@@ -14,7 +14,9 @@ const LINE: &[u8] = b"the embedder's handler saw the fault\n";
 /// If the kernel refuses.
 pub fn install() {
     let before = exchange();
-    BEFORE.set(before).unwrap_or_else(|_| panic!("installed once"));
+    BEFORE
+        .set(before)
+        .unwrap_or_else(|_| panic!("installed once"));
 }
 
 /// Installs it as one that hands nothing on: it ends the process.

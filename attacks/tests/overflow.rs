@@ -11,9 +11,8 @@ const EMBEDDERS_WORD: &str = "the embedder's handler saw the fault";
 
 /// Runs the attack on carried fibers and in the fallback.
 fn overflow(arguments: &[&str]) -> [End; 2] {
-    [&[][..], &["native"]].map(|fallback| {
-        run("overflow", &[arguments, fallback].concat()).by_signal(libc::SIGABRT)
-    })
+    [&[][..], &["native"]]
+        .map(|fallback| run("overflow", &[arguments, fallback].concat()).by_signal(libc::SIGABRT))
 }
 
 #[test]
@@ -40,7 +39,10 @@ fn an_overflow_in_a_native_part_names_the_task() {
 #[test]
 fn an_overflow_of_a_background_task_gives_its_number() {
     for end in overflow(&["background"]) {
-        end.says(&["corelane: task 2 (unnamed) has overflowed its stack", STDS_WORD]);
+        end.says(&[
+            "corelane: task 2 (unnamed) has overflowed its stack",
+            STDS_WORD,
+        ]);
     }
 }
 

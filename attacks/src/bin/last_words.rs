@@ -14,7 +14,13 @@ fn fault() {
 
 /// A task that waits, one that sleeps, and one that computes with safe points.
 fn bystanders(runtime: &Runtime) {
-    drop(runtime.build_task().name("parked").priority(prio(70)).spawn(task::park));
+    drop(
+        runtime
+            .build_task()
+            .name("parked")
+            .priority(prio(70))
+            .spawn(task::park),
+    );
     drop(runtime.spawn(prio(70), || task::sleep(Duration::from_secs(3600))));
     drop(runtime.spawn(prio(5), || {
         loop {
@@ -27,7 +33,11 @@ fn bystanders(runtime: &Runtime) {
 
 /// Cancels a waiting task, then drops the runtime with others that wait.
 fn cancel(runtime: Runtime) {
-    let waiting = runtime.build_task().name("cancelled").priority(prio(50)).spawn(task::park);
+    let waiting = runtime
+        .build_task()
+        .name("cancelled")
+        .priority(prio(50))
+        .spawn(task::park);
     waiting.task().cancel();
     assert!(matches!(waiting.join(), Err(JoinError::Cancelled)));
     let joiner = runtime.spawn(prio(50), || task::spawn(prio(40), task::park).join());

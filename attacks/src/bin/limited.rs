@@ -9,10 +9,16 @@ use corelane_attacks::{asked, builder, number, prio};
 
 /// Starts as many tasks as asked, which all wait at once, and counts how many cannot be had.
 fn crowd(runtime: &Runtime, count: u64) -> (u64, u64) {
-    let tasks: Vec<JoinHandle<()>> = (0..count).map(|_| runtime.spawn(prio(40), task::park)).collect();
+    let tasks: Vec<JoinHandle<()>> = (0..count)
+        .map(|_| runtime.spawn(prio(40), task::park))
+        .collect();
     let (mut ran, mut refused) = (0, 0);
     let until = Instant::now() + Duration::from_millis(300);
-    while Instant::now() < until && tasks.iter().any(|task| task.task().state() == corelane::TaskState::Runnable) {
+    while Instant::now() < until
+        && tasks
+            .iter()
+            .any(|task| task.task().state() == corelane::TaskState::Runnable)
+    {
         std::thread::sleep(Duration::from_millis(1));
     }
     for task in tasks {
@@ -38,7 +44,10 @@ fn main() {
         Err(error) => {
             println!("not built: {error}");
             let small = builder().fibers(1).build();
-            println!("small: {}", small.map_or_else(|error| error.to_string(), |_| "built".into()));
+            println!(
+                "small: {}",
+                small.map_or_else(|error| error.to_string(), |_| "built".into())
+            );
             return;
         }
     };

@@ -43,15 +43,27 @@ extern "C" fn sample(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
 
 fn start_sampling() {
     backtrace::trace(|_| false); // loads what the unwinder loads lazily
-    let time = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-    let timer = libc::itimerval { it_interval: time, it_value: time };
+    let time = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 1000,
+    };
+    let timer = libc::itimerval {
+        it_interval: time,
+        it_value: time,
+    };
     // SAFETY: a zeroed sigaction is valid; the handler has the signature of SA_SIGINFO.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = sample as *const () as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        assert_eq!(libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut()), 0);
-        assert_eq!(libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut()),
+            0
+        );
+        assert_eq!(
+            libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut()),
+            0
+        );
     }
 }
 
@@ -88,28 +100,43 @@ fn samples_with(name: &str) -> usize {
         *known.entry(ip).or_insert_with(|| {
             let mut found = false;
             backtrace::resolve(ip as *mut _, |symbol| {
-                found |= symbol.name().is_some_and(|symbol| symbol.to_string().contains(name));
+                found |= symbol
+                    .name()
+                    .is_some_and(|symbol| symbol.to_string().contains(name));
             });
             found
         })
     };
     let taken = TAKEN.load(SeqCst);
     let frames = |sample: &[AtomicUsize; FRAMES_MAX]| sample.each_ref().map(|ip| ip.load(SeqCst));
-    FRAMES[..taken].iter().filter(|sample| frames(sample).into_iter().any(|ip| ip != 0 && has_name(ip))).count()
+    FRAMES[..taken]
+        .iter()
+        .filter(|sample| frames(sample).into_iter().any(|ip| ip != 0 && has_name(ip)))
+        .count()
 }
 
 fn main() {
     let runtime = runtime();
     start_sampling();
     let end = Instant::now() + Duration::from_millis(number("ms", 1500));
-    let tasks: Vec<_> = (0..6).map(|_| runtime.spawn(prio(30), move || the_closure_of_the_task(end))).collect();
-    tasks.into_iter().for_each(|task| task.join().expect("it only computes"));
+    let tasks: Vec<_> = (0..6)
+        .map(|_| runtime.spawn(prio(30), move || the_closure_of_the_task(end)))
+        .collect();
+    tasks
+        .into_iter()
+        .for_each(|task| task.join().expect("it only computes"));
     stop_sampling();
     let (taken, missed) = (TAKEN.load(SeqCst), MISSED.load(SeqCst));
-    let (busy, closure) = (samples_with("the_busy_function"), samples_with("the_closure_of_the_task"));
+    let (busy, closure) = (
+        samples_with("the_busy_function"),
+        samples_with("the_closure_of_the_task"),
+    );
     let fibers = samples_with("corelane::fibers::live");
     println!("{taken} samples, {missed} missed; busy {busy}, closure {closure}, fiber {fibers}");
-    assert!(busy > 0 && closure >= busy, "every walk from the busy function reaches the closure");
+    assert!(
+        busy > 0 && closure >= busy,
+        "every walk from the busy function reaches the closure"
+    );
     assert!(fibers > 0, "and the fiber it is on");
     drop(runtime);
     println!("intact");

@@ -66,7 +66,10 @@ fn block() {
         let mut set = std::mem::zeroed();
         libc::sigaddset(&mut set, libc::SIGALRM);
         libc::sigaddset(&mut set, libc::SIGRTMIN());
-        assert_eq!(libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()), 0);
+        assert_eq!(
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()),
+            0
+        );
     }
 }
 
@@ -81,9 +84,20 @@ fn queue(thread: i32) -> bool {
         info[3] = VALUE as u64;
         let own = libc::getpid();
         if thread == 0 {
-            libc::syscall(libc::SYS_rt_sigqueueinfo, own, libc::SIGRTMIN(), info.as_ptr())
+            libc::syscall(
+                libc::SYS_rt_sigqueueinfo,
+                own,
+                libc::SIGRTMIN(),
+                info.as_ptr(),
+            )
         } else {
-            libc::syscall(libc::SYS_rt_tgsigqueueinfo, own, thread, libc::SIGRTMIN(), info.as_ptr())
+            libc::syscall(
+                libc::SYS_rt_tgsigqueueinfo,
+                own,
+                thread,
+                libc::SIGRTMIN(),
+                info.as_ptr(),
+            )
         }
     };
     let refused = std::io::Error::last_os_error().raw_os_error();
@@ -113,8 +127,15 @@ fn send(end: &AtomicBool, workers: &[i32]) -> u64 {
 fn workers(runtime: &Runtime) -> Vec<i32> {
     // SAFETY: takes nothing.
     let look = || unsafe { libc::gettid() };
-    let on = |cpu| runtime.build_task().affinity(only(runtime.cpus(), cpu)).spawn(look);
-    (0..runtime.cpus()).map(|cpu| on(cpu).join().expect("a number")).collect()
+    let on = |cpu| {
+        runtime
+            .build_task()
+            .affinity(only(runtime.cpus(), cpu))
+            .spawn(look)
+    };
+    (0..runtime.cpus())
+        .map(|cpu| on(cpu).join().expect("a number"))
+        .collect()
 }
 
 /// Marks as many fibers as there are, by tasks that all wait at once.
@@ -139,10 +160,19 @@ fn mark_fibers(runtime: &Runtime) {
 }
 
 fn alarm_every(micros: i64) {
-    let time = libc::timeval { tv_sec: 0, tv_usec: micros };
-    let timer = libc::itimerval { it_interval: time, it_value: time };
+    let time = libc::timeval {
+        tv_sec: 0,
+        tv_usec: micros,
+    };
+    let timer = libc::itimerval {
+        it_interval: time,
+        it_value: time,
+    };
     // SAFETY: reads one itimerval.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }, 0);
+    assert_eq!(
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) },
+        0
+    );
 }
 
 fn main() {
@@ -170,10 +200,18 @@ fn main() {
     }
     let (handled, alarms) = (HANDLED.load(SeqCst), ALARMS.load(SeqCst));
     let on_fibers = ON_FIBERS.load(SeqCst);
-    println!("sent {sent}, handled {handled}, alarms {alarms}, on fibers {on_fibers}, {rounds} rounds");
+    println!(
+        "sent {sent}, handled {handled}, alarms {alarms}, on fibers {on_fibers}, {rounds} rounds"
+    );
     assert_eq!(sent, handled, "each queued signal is handled once");
-    assert!(!WRONG.load(SeqCst), "each handler found its value and its thread-local");
-    assert!(alarms > 0 && on_fibers > 0, "handlers ran while fibers were carried");
+    assert!(
+        !WRONG.load(SeqCst),
+        "each handler found its value and its thread-local"
+    );
+    assert!(
+        alarms > 0 && on_fibers > 0,
+        "handlers ran while fibers were carried"
+    );
     drop(runtime);
     println!("intact");
 }

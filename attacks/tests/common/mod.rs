@@ -28,9 +28,15 @@ pub fn victim(name: &str) -> PathBuf {
 /// The command that runs a victim, in a process group of its own and without a core dump.
 pub fn command(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.args(arguments).process_group(0).env("RUST_BACKTRACE", "0");
+    command
+        .args(arguments)
+        .process_group(0)
+        .env("RUST_BACKTRACE", "0");
     let without_core = || {
-        let none = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: libc::RLIM_INFINITY,
+        };
         // SAFETY: between fork and exec; setrlimit is async-signal-safe. It may refuse to raise the hard
         // limit, which leaves the limit as it is.
         unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
@@ -92,11 +98,22 @@ pub struct Running {
 impl Running {
     pub fn start(command: &mut Command) -> Running {
         let what = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
         let out = collect(child.stdout.take().expect("piped"));
         let err = collect(child.stderr.take().expect("piped"));
-        Running { child, what, out: Some(out), err: Some(err), began: Instant::now() }
+        Running {
+            child,
+            what,
+            out: Some(out),
+            err: Some(err),
+            began: Instant::now(),
+        }
     }
 
     pub fn id(&self) -> u32 {
@@ -121,7 +138,11 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        End { status, out: self.collected_out(), err: self.collected_err() }
+        End {
+            status,
+            out: self.collected_out(),
+            err: self.collected_err(),
+        }
     }
 
     fn kill(&mut self) {
@@ -131,11 +152,15 @@ impl Running {
     }
 
     fn collected_out(&mut self) -> String {
-        self.out.take().map_or_else(String::new, |out| out.join().expect("reads"))
+        self.out
+            .take()
+            .map_or_else(String::new, |out| out.join().expect("reads"))
     }
 
     fn collected_err(&mut self) -> String {
-        self.err.take().map_or_else(String::new, |err| err.join().expect("reads"))
+        self.err
+            .take()
+            .map_or_else(String::new, |err| err.join().expect("reads"))
     }
 }
 
@@ -158,7 +183,9 @@ fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
 /// The path of a tool, or `None` with a loud word on standard error.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
     if found.is_none() {
         skipped(&format!("{name} is not installed"));
     }

@@ -26,7 +26,7 @@ use corelane_os::thread::Tid;
 use corelane_sched::{CpuId, Wait, Why};
 
 use crate::cpu::Cpu;
-use crate::job::{Cancelled, Ended};
+use crate::job::{Cancelled, Ended, GiveUp};
 use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{Class, NOT_ARMED, Task};
@@ -72,6 +72,8 @@ pub(crate) struct Fiber {
     stack_bytes: Cell<usize>,
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
+    give_up: Cell<Option<GiveUp>>,
+    deserted: Cell<bool>,
     slice_end_ns: Cell<u64>,
     ended: Cell<Ended>,
     /// Counts the tasks that ran on this fiber, so that a guard of an earlier one is told apart.
@@ -107,6 +109,8 @@ impl Fiber {
             stack_bytes: Cell::new(0),
             leaving: Cell::new(false),
             outside: Cell::new(None),
+            give_up: Cell::new(None),
+            deserted: Cell::new(false),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(Ended::Returned),
             generation: Cell::new(0),
@@ -227,8 +231,26 @@ impl Fiber {
         self.native.set(native);
     }
 
-    pub(crate) fn set_ended(&self, ended: Ended) {
+    /// The task on this fiber has ended, in that way; it may have left guards behind.
+    pub(crate) fn end_task(&self, ended: Ended) {
+        let entity = self.task_node().entity();
+        let leaked = entity.release_all();
+        entity.attended();
+        if leaked > 0 {
+            self.cpu().stats.leaked_guards.add_shared(u64::from(leaked));
+        }
         self.ended.set(ended);
+    }
+
+    /// Says whom to tell if the running job is given up in the middle.
+    pub(crate) fn set_give_up(&self, give_up: Option<GiveUp>) {
+        self.give_up.set(give_up);
+    }
+
+    /// Whether a cancelled task has left its stack here for ever; only where nothing unwinds.
+    #[inline]
+    pub(crate) fn is_deserted(&self) -> bool {
+        cfg!(panic = "abort") && self.deserted.get()
     }
 
     /// How the task that just exited ended.
@@ -336,8 +358,23 @@ impl Fiber {
     /// Unwinds a cancelled task, unless it is unwinding already.
     pub(crate) fn unwind_if_cancelled(&self) {
         if self.is_cancelled() && !crate::primitives::thread::panicking() {
+            if cfg!(panic = "abort") {
+                self.desert();
+            }
             resume_unwind(Box::new(Cancelled));
         }
+    }
+
+    /// Ends a cancelled task where nothing unwinds (`panic=abort`): its joiner is told, and its stack is left
+    /// as it is, for ever. No destructor runs, and the fiber is lost to the pool.
+    fn desert(&self) -> ! {
+        if let Some(give_up) = self.give_up.take() {
+            give_up.perform();
+        }
+        self.end_task(Ended::Cancelled);
+        self.deserted.set(true);
+        self.suspend(Intent::Exit);
+        unreachable!("a deserted fiber is not resumed")
     }
 
     fn disarm(&self) {

@@ -170,6 +170,9 @@ impl FiberPool {
 
     /// Gives a fiber back to a worker's stock; the surplus goes to the pool.
     pub(crate) fn give(&self, stock: &mut Vec<&'static Fiber>, fiber: &'static Fiber) {
+        if fiber.is_deserted() {
+            return;
+        }
         if stock.len() == FIBERS_KEPT_MAX {
             stock
                 .drain(FIBERS_KEPT_MAX / 2..)
@@ -192,6 +195,9 @@ impl FiberPool {
 
     /// Gives a fiber back from a background carrier, and feeds a starved task. No lock is held.
     pub(crate) fn give_back(&self, fiber: &'static Fiber) {
+        if fiber.is_deserted() {
+            return;
+        }
         self.give_shared(fiber);
         if self.has_starved() {
             self.returned.fetch_add(1, Relaxed); // Relaxed: as in `share_stock`.
@@ -379,16 +385,7 @@ fn run_bound(fiber: &Fiber) {
         Some(job) => job.run(),
         None => Ended::Cancelled,
     };
-    let leaked = task.entity().release_all();
-    task.entity().attended();
-    if leaked > 0 {
-        fiber
-            .cpu()
-            .stats
-            .leaked_guards
-            .add_shared(u64::from(leaked));
-    }
-    fiber.set_ended(ended);
+    fiber.end_task(ended);
 }
 
 /// Frees a fiber of which no thread knows any more.

@@ -5,7 +5,7 @@
 //! happens, the packet is completed exactly once: a joiner never waits for a task that is gone.
 //!
 //! # Unsafe
-//! What is raw: the two cells of a packet. `closure` belongs to whoever holds the task's `Box<dyn Job>`,
+//! What is raw: the pointer of [`GiveUp`] into a stack that is left; the two cells of a packet. `closure` belongs to whoever holds the task's `Box<dyn Job>`,
 //! which is one; `result` belongs to that holder until `done` is completed, and to the one `JoinHandle`
 //! after. Shown by `tests/spawn.rs`.
 
@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::JoinError;
 use crate::completion::Completion;
+use crate::current::Fiber;
 
 /// The private payload with which a cancelled task unwinds.
 pub(crate) struct Cancelled;
@@ -71,6 +72,45 @@ impl<T> Packet<T> {
     }
 }
 
+/// Whom to tell when a running job is given up in the middle, which happens where nothing unwinds.
+#[derive(Clone, Copy)]
+pub(crate) struct GiveUp {
+    packet: *const (),
+    tell: unsafe fn(*const ()),
+}
+
+impl GiveUp {
+    fn of<T>(packet: &Arc<Packet<T>>) -> GiveUp {
+        GiveUp {
+            packet: Arc::as_ptr(packet).cast(),
+            tell: tell_cancelled::<T>,
+        }
+    }
+
+    pub(crate) fn perform(self) {
+        // SAFETY: `Closure::run` is on the stack below, holds the packet, has not completed it, and is not
+        // continued.
+        unsafe { (self.tell)(self.packet) };
+    }
+}
+
+/// # Safety
+/// `packet` is a live `Packet<T>` that is not completed and of which the caller is the job.
+unsafe fn tell_cancelled<T>(packet: *const ()) {
+    // SAFETY: by contract.
+    let packet = unsafe { &*packet.cast::<Packet<T>>() };
+    packet.complete(Err(JoinError::Cancelled));
+}
+
+/// Where nothing unwinds, has the fiber know whom to tell.
+fn announce(give_up: Option<GiveUp>) {
+    if cfg!(panic = "abort")
+        && let Some(fiber) = Fiber::current()
+    {
+        fiber.set_give_up(give_up);
+    }
+}
+
 /// A closure with the packet for its result.
 pub(crate) struct Closure<F, T> {
     pub(crate) closure: F,
@@ -84,7 +124,10 @@ where
 {
     fn run(self: Box<Self>) -> Ended {
         let Closure { closure, packet } = *self;
-        let (ended, result) = match catch_unwind(AssertUnwindSafe(closure)) {
+        announce(Some(GiveUp::of(&packet)));
+        let outcome = catch_unwind(AssertUnwindSafe(closure));
+        announce(None);
+        let (ended, result) = match outcome {
             Ok(value) => (Ended::Returned, Ok(value)),
             Err(payload) if payload.is::<Cancelled>() => {
                 (Ended::Cancelled, Err(JoinError::Cancelled))
