@@ -300,7 +300,7 @@ impl Lender {
             rseq::withdraw().map_err(FiberError::Rseq)?;
         }
         let (low, high) = stack::bounds().map_err(FiberError::StackBounds)?;
-        let frame = &raw const low as usize;
+        let frame = stack::pointer();
         // `serve` and `lend` run at about this depth; what they need below it is inside the
         // reserve.
         let min = stack::size_needed(high.saturating_sub(frame));
