@@ -372,7 +372,10 @@ impl Lender {
 #[unsafe(naked)]
 unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ()) -> u32 {
     naked_asm!(
+        ".cfi_startproc", // for debuggers and profilers that look at a parked thread
         "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_offset rbx, -16",
         "mov rbx, rdi",
         "mov eax, {lent}",
         "xchg dword ptr [rbx], eax",
@@ -404,7 +407,10 @@ unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ())
         "jmp 4b",
         "5:",
         "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore rbx",
         "ret",
+        ".cfi_endproc",
         lent = const LENT,
         native = const NATIVE,
         futex = const libc::SYS_futex,
