@@ -24,7 +24,11 @@ fn write_past_the_heap() {
     let mut block = vec![1u8; 40];
     task::yield_now();
     // SAFETY: none, the write is the fault.
-    unsafe { black_box(block.as_mut_ptr()).add(black_box(40)).write_volatile(2) };
+    unsafe {
+        black_box(block.as_mut_ptr())
+            .add(black_box(40))
+            .write_volatile(2)
+    };
 }
 
 #[inline(never)]
@@ -32,7 +36,11 @@ fn write_past_the_stack() {
     let mut frame = black_box([1u8; 40]);
     task::yield_now();
     // SAFETY: none, the write is the fault.
-    unsafe { black_box(frame.as_mut_ptr()).add(black_box(41)).write_volatile(2) };
+    unsafe {
+        black_box(frame.as_mut_ptr())
+            .add(black_box(41))
+            .write_volatile(2)
+    };
     black_box(frame);
 }
 
@@ -80,7 +88,9 @@ fn main() {
         other => panic!("a fault is named first, not {other:?}"),
     };
     let tasks: Vec<_> = (0..3).map(|_| runtime.spawn(prio(50), fault)).collect();
-    tasks.into_iter().for_each(|task| task.join().expect("it only has a fault"));
+    tasks
+        .into_iter()
+        .for_each(|task| task.join().expect("it only has a fault"));
     drop(runtime);
     println!("ended");
 }

@@ -2,10 +2,11 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -90,8 +91,8 @@ pub fn finish(command: &mut Command) -> End {
 pub struct Running {
     child: Child,
     what: String,
-    out: Option<JoinHandle<String>>,
-    err: Option<JoinHandle<String>>,
+    out: Stream,
+    err: Stream,
     began: Instant,
 }
 
@@ -99,68 +100,81 @@ impl Running {
     pub fn start(command: &mut Command) -> Running {
         let what = format!("{command:?}");
         command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{what}: {error}"));
-        let out = collect(child.stdout.take().expect("piped"));
-        let err = collect(child.stderr.take().expect("piped"));
+        let out = Stream::of(child.stdout.take().expect("piped"));
+        let err = Stream::of(child.stderr.take().expect("piped"));
         Running {
             child,
             what,
-            out: Some(out),
-            err: Some(err),
+            out,
+            err,
             began: Instant::now(),
         }
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub fn id(&self) -> i32 {
+        self.child.id() as i32
     }
 
     pub fn signal(&self, signal: i32) {
         // SAFETY: our child, which is not reaped before `finish`.
-        assert_eq!(unsafe { libc::kill(self.id() as i32, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.id(), signal) }, 0);
+    }
+
+    pub fn write(&mut self, text: &str) {
+        let pipe = self.child.stdin.as_mut().expect("piped");
+        pipe.write_all(text.as_bytes()).expect("the process reads");
+    }
+
+    /// Waits until it has said `text`.
+    pub fn wait_for(&mut self, text: &str) {
+        while !self.out.so_far().contains(text) {
+            let ended = self.child.try_wait().expect("our child").is_some();
+            let (out, err) = (self.out.so_far(), self.err.so_far());
+            let in_time = self.began.elapsed() < LIMIT;
+            assert!(
+                in_time && (!ended || out.contains(text)),
+                "{}: {out}\n{err}",
+                self.what
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits for the end.
     pub fn finish(mut self) -> End {
+        drop(self.child.stdin.take());
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("our child") {
                 break status;
             }
             if self.began.elapsed() >= LIMIT {
                 self.kill();
-                let (out, err) = (self.collected_out(), self.collected_err());
-                panic!("{} hung: {out}\n{err}", self.what);
+                panic!(
+                    "{} hung: {}\n{}",
+                    self.what,
+                    self.out.so_far(),
+                    self.err.so_far()
+                );
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(2));
         };
         End {
             status,
-            out: self.collected_out(),
-            err: self.collected_err(),
+            out: self.out.whole(),
+            err: self.err.whole(),
         }
     }
 
     fn kill(&mut self) {
         // SAFETY: the group that we made for this child, which is not reaped yet.
-        unsafe { libc::kill(-(self.id() as i32), libc::SIGKILL) };
+        unsafe { libc::kill(-self.id(), libc::SIGKILL) };
         let _ = self.child.wait();
-    }
-
-    fn collected_out(&mut self) -> String {
-        self.out
-            .take()
-            .map_or_else(String::new, |out| out.join().expect("reads"))
-    }
-
-    fn collected_err(&mut self) -> String {
-        self.err
-            .take()
-            .map_or_else(String::new, |err| err.join().expect("reads"))
     }
 }
 
@@ -172,12 +186,39 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+/// What a process has said so far, read by a thread.
+struct Stream {
+    text: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Stream {
+    fn of(from: impl Read + Send + 'static) -> Stream {
+        let text = Arc::new(Mutex::new(String::new()));
+        let into = text.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(from).split(b'\n') {
+                let Ok(line) = line else { return };
+                let line = String::from_utf8_lossy(&line) + "\n";
+                into.lock().expect("no panic").push_str(&line);
+            }
+        });
+        Stream {
+            text,
+            reader: Some(reader),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().expect("no panic").clone()
+    }
+
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("it only reads");
+        }
+        self.so_far()
+    }
 }
 
 /// The path of a tool, or `None` with a loud word on standard error.
@@ -211,4 +252,18 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs a victim on carried fibers and in the fallback, to a good end.
+pub fn survives(name: &str, arguments: &[&str]) -> [End; 2] {
+    [&[][..], &["native"]].map(|fallback| {
+        run(name, &[arguments, fallback].concat())
+            .succeeded()
+            .says(&["intact"])
+    })
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing.
+    unsafe { libc::geteuid() == 0 }
 }
