@@ -7,7 +7,7 @@ use corelane::{JoinError, Runtime, task};
 use corelane_attacks::{churn, prio, runtime};
 
 fn fault() {
-    let nowhere = std::hint::black_box(8 as *const u64);
+    let nowhere = std::hint::black_box(std::ptr::without_provenance::<u64>(8));
     // SAFETY: none; the fault is the point.
     std::hint::black_box(unsafe { nowhere.read_volatile() });
 }

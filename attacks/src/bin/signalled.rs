@@ -169,10 +169,8 @@ fn alarm_every(micros: i64) {
         it_value: time,
     };
     // SAFETY: reads one itimerval.
-    assert_eq!(
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) },
-        0
-    );
+    let answer = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+    assert_eq!(answer, 0);
 }
 
 fn main() {
