@@ -99,9 +99,9 @@ fn sanitized() -> Option<PathBuf> {
     build
         .env("RUSTFLAGS", "-Zsanitizer=address")
         .current_dir(env!("CARGO_MANIFEST_DIR"));
-    ["RUSTC", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"]
-        .iter()
-        .for_each(|name| drop(build.env_remove(name)));
+    for name in ["RUSTC", "RUSTDOC", "CARGO", "RUSTUP_TOOLCHAIN"] {
+        build.env_remove(name);
+    }
     let built = build.output().expect("rustup runs");
     assert!(
         built.status.success(),

@@ -12,6 +12,11 @@ fn ten_thousand_signals_a_second_are_handled_on_fiber_stacks_and_none_is_lost() 
 }
 
 #[test]
+fn a_signal_for_a_fibers_own_thread_waits_until_its_task_is_native() {
+    survives("signalled", &["to-a-fiber"]);
+}
+
+#[test]
 fn a_sampling_profiler_walks_from_the_busy_function_to_the_task() {
     survives("profiled", &["ms=1000"]);
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use corelane::{Runtime, task};
-use corelane_attacks::{churn, number, only, prio, runtime};
+use corelane_attacks::{asked, churn, number, prio, runtime};
 
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 static ON_FIBERS: AtomicU64 = AtomicU64::new(0);
@@ -123,19 +123,40 @@ fn send(end: &AtomicBool, workers: &[i32]) -> u64 {
     sent
 }
 
-/// The kernel threads of the workers, by a task on each.
-fn workers(runtime: &Runtime) -> Vec<i32> {
-    // SAFETY: takes nothing.
-    let look = || unsafe { libc::gettid() };
-    let on = |cpu| {
-        runtime
-            .build_task()
-            .affinity(only(runtime.cpus(), cpu))
-            .spawn(look)
+/// The kernel threads of the workers.
+fn workers() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .expect("procfs is mounted")
+        .flatten();
+    let of_worker = |thread: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        name.starts_with("corelane-w")
+            .then(|| thread.file_name().to_str()?.parse().ok())?
     };
-    (0..runtime.cpus())
-        .map(|cpu| on(cpu).join().expect("a number"))
-        .collect()
+    threads.filter_map(of_worker).collect()
+}
+
+/// A signal for a fiber's own kernel thread waits there until the task runs natively.
+fn signal_a_fiber(runtime: &Runtime) {
+    // SAFETY: takes nothing.
+    let own = || task::native(|| unsafe { libc::gettid() });
+    let (tell, told) = std::sync::mpsc::channel();
+    let parked = runtime.spawn(prio(50), move || {
+        tell.send(own()).expect("main listens");
+        task::park();
+        task::native(|| ());
+    });
+    let thread = told.recv().expect("the task tells");
+    while parked.task().state() != corelane::TaskState::Waiting {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(queue(thread));
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(HANDLED.load(SeqCst), 0, "a parked thread blocks it");
+    parked.task().unpark();
+    parked.join().expect("it only waits");
+    assert_eq!(HANDLED.load(SeqCst), 1, "its native part handles it");
+    println!("intact");
 }
 
 /// Marks as many fibers as there are, by tasks that all wait at once.
@@ -177,7 +198,11 @@ fn main() {
     install(libc::SIGALRM);
     install(libc::SIGRTMIN());
     let runtime = runtime();
-    let workers = workers(&runtime);
+    if asked("to-a-fiber") {
+        return signal_a_fiber(&runtime);
+    }
+    let workers = workers();
+    assert_eq!(workers.len(), runtime.cpus());
     mark_fibers(&runtime);
     block();
     let end = Arc::new(AtomicBool::new(false));
