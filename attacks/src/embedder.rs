@@ -13,7 +13,7 @@ const LINE: &[u8] = b"the embedder's handler saw the fault\n";
 /// # Panics
 /// If the kernel refuses.
 pub fn install() {
-    let before = exchange();
+    let before = exchange(libc::SA_ONSTACK);
     BEFORE
         .set(before)
         .unwrap_or_else(|_| panic!("installed once"));
@@ -24,15 +24,23 @@ pub fn install() {
 /// # Panics
 /// If the kernel refuses.
 pub fn install_alone() {
-    exchange();
+    exchange(libc::SA_ONSTACK);
 }
 
-fn exchange() -> libc::sigaction {
+/// Installs it as one that runs on the stack of whoever faults, so that an overflow never reaches it.
+///
+/// # Panics
+/// If the kernel refuses.
+pub fn install_off_the_alternate_stack() {
+    exchange(0);
+}
+
+fn exchange(flags: i32) -> libc::sigaction {
     // SAFETY: a zeroed sigaction is a valid one, and `handle` has the signature that SA_SIGINFO asks for.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handle as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        action.sa_flags = libc::SA_SIGINFO | flags;
         let mut before: libc::sigaction = std::mem::zeroed();
         assert_eq!(libc::sigaction(libc::SIGSEGV, &action, &mut before), 0);
         before

@@ -56,6 +56,14 @@ fn an_embedders_handler_from_before_the_build_still_sees_the_fault() {
 }
 
 #[test]
+fn an_embedders_handler_off_the_alternate_stack_is_left_alone_and_the_kernel_ends_the_process() {
+    for place in ["carried", "native-part"] {
+        let end = run("overflow", &[place, "handler-off-stack"]).by_signal(libc::SIGSEGV);
+        assert!(!end.err.contains("digger"), "{end:#?}");
+    }
+}
+
+#[test]
 fn an_embedders_handler_from_after_the_build_that_chains_keeps_the_name() {
     for end in overflow(&["carried", "handler-after"]) {
         end.says(&[EMBEDDERS_WORD, NAMED, STDS_WORD]);

@@ -43,6 +43,9 @@ fn main() {
         embedder::install();
     }
     let runtime = builder().build().expect("a runtime on all CPUs");
+    if asked("handler-off-stack") {
+        embedder::install_off_the_alternate_stack();
+    }
     // Others are suspended and running: the report must name the right one.
     let bystander = runtime.build_task().name("bystander").priority(prio(60));
     let _waits = bystander.spawn(task::park);

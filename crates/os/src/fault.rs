@@ -11,7 +11,7 @@
 //! that stack holds, and it never sees an overflow anyway.
 //!
 //! Raw here: a signal handler; libc's sigaction; a system call for the line. Tested by the tests of
-//! `corelane-attacks`, which run programs that end that way.
+//! `corelane-attacks` (`overflow.rs`), which run programs that end that way.
 
 use crate::syscall::syscall3;
 use core::mem::MaybeUninit;
