@@ -142,7 +142,7 @@ pub(super) const STEPS: &[Step] = &[
     ),
     Step {
         name: "build the real-time tests",
-        limit: Duration::from_secs(400),
+        limit: Duration::from_secs(600),
         action: Action::BuildTests {
             arguments: &["test", "--workspace", "--no-run"],
             packages: &["crates/os", "crates/corelane", "attacks"],
