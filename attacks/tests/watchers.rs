@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::Command;
 
 use common::{Folder, Running, command, finish, skipped, tool, victim};
@@ -91,43 +92,55 @@ fn gdb_shows_a_suspended_task_between_the_frames_of_its_parked_thread() {
     }
 }
 
-#[test]
-fn perf_records_a_run_and_finds_the_functions_of_tasks_on_the_threads_of_carriers() {
-    let Some(perf) = tool("perf") else { return };
+/// How many samples of a run of so many milliseconds lead from a function of a task to the first frame of its
+/// fiber, on the thread of a carrier; `None` if perf may not record.
+fn samples_in_tasks(perf: &Path, ms: u32) -> Option<usize> {
     let folder = Folder::new("perf");
     let data = folder.0.join("data");
-    let mut record = command(
-        &perf,
-        &[
-            "record",
-            "-e",
-            "cpu-clock:u",
-            "--freq=250",
-            "--call-graph",
-            "dwarf,16384",
-            "-o",
-        ],
-    );
-    let end = finish(record.arg(&data).arg(victim("churn")).arg("ms=300"));
+    let options = [
+        "-e",
+        "cpu-clock:u",
+        "--freq=250",
+        "--call-graph",
+        "dwarf,16384",
+        "-o",
+    ];
+    let mut record = command(perf, &["record"]);
+    record
+        .args(options)
+        .arg(&data)
+        .arg(victim("churn"))
+        .arg(format!("ms={ms}"));
+    let end = finish(&mut record);
     if !end.status.success() && !end.out.contains("intact") {
-        return skipped(&format!("perf may not record: {}", end.err));
+        skipped(&format!("perf may not record: {}", end.err));
+        return None;
     }
     end.succeeded().says(&["intact"]);
-    let mut report = command(&perf, &["script", "-F", "comm,ip,sym", "-i"]);
-    let samples = finish(report.arg(&data)).succeeded().out;
+    let mut script = command(perf, &["script", "-F", "comm,ip,sym", "-i"]);
+    let samples = finish(script.arg(&data)).succeeded().out;
     let functions = [
-        "churn_once",
+        "corelane_attacks::churn",
         "corelane::fibers::live",
         "stack_init_trampoline",
     ];
     let in_task = |sample: &&str| {
         sample.starts_with("corelane-w") && functions.iter().all(|name| sample.contains(name))
     };
-    let found = samples.split("\n\n").filter(in_task).count();
-    assert!(
-        found > 0,
-        "a sample leads from a task's function to the first frame of its fiber"
-    );
+    Some(samples.split("\n\n").filter(in_task).count())
+}
+
+#[test]
+fn perf_records_a_run_and_finds_the_functions_of_tasks_on_the_threads_of_carriers() {
+    let Some(perf) = tool("perf") else { return };
+    // On a loaded host a short run gets few samples: a longer one gets more.
+    for ms in [300, 1000, 3000, 6000] {
+        match samples_in_tasks(&perf, ms) {
+            Some(0) => eprintln!("no sample in {ms} ms"),
+            _ => return,
+        }
+    }
+    panic!("no sample leads from a task's function to the first frame of its fiber");
 }
 
 #[test]
