@@ -28,29 +28,22 @@ fn as_stranger() -> Vec<String> {
 }
 
 /// The victim under a soft limit of `threads` more threads than its user has.
-fn limited(threads: u64, arguments: &[&str]) -> Command {
+fn limited(folder: &common::Folder, threads: u64, arguments: &[&str]) -> Command {
     let mut words = as_stranger();
     let others = if is_root() { 0 } else { threads_of_this_user() };
     words.push("prlimit".into());
     words.push(format!("--nproc={}:", others + threads));
-    words.push(victim_for_everybody().display().to_string());
+    words.push(folder.0.join("limited").display().to_string());
     let mut command = command(&words[0], &[]);
     command.args(&words[1..]).args(arguments);
     command
 }
 
-/// A copy that a stranger may execute.
-fn victim_for_everybody() -> PathBuf {
-    if std::env::var_os("CORELANE_VICTIMS").is_some() || !is_root() {
-        return victim("limited");
-    }
-    static COPY: std::sync::OnceLock<common::Folder> = std::sync::OnceLock::new();
-    let folder = COPY.get_or_init(|| {
-        let folder = common::Folder::new("limited");
-        std::fs::copy(victim("limited"), folder.0.join("limited")).expect("a copy");
-        folder
-    });
-    folder.0.join("limited")
+/// A folder with a copy of the victim that a stranger may execute; removed at the end.
+fn folder(test: &str) -> common::Folder {
+    let folder = common::Folder::new(test);
+    std::fs::copy(victim("limited"), folder.0.join("limited")).expect("a copy");
+    folder
 }
 
 fn threads_of_this_user() -> u64 {
@@ -78,9 +71,10 @@ fn is_typed(end: &End) -> bool {
 
 #[test]
 fn whatever_the_limit_of_threads_the_build_or_the_join_says_so() {
+    let folder = folder("limits");
     let (mut built, mut not_built) = (0, 0);
     for threads in (1..24).chain([40, 70]) {
-        let end = common::finish(&mut limited(threads, &["crowd=60"])).succeeded();
+        let end = common::finish(&mut limited(&folder, threads, &["crowd=60"])).succeeded();
         assert!(is_typed(&end), "{threads} threads: {end:#?}");
         built += u32::from(end.out.contains("limited: ran"));
         not_built += u32::from(end.out.contains("not built"));
@@ -93,11 +87,12 @@ fn whatever_the_limit_of_threads_the_build_or_the_join_says_so() {
 
 #[test]
 fn tasks_that_the_pool_cannot_grow_for_are_refused_and_run_once_the_limit_is_lifted() {
+    let folder = folder("lifted");
     for fallback in [
         &["crowd=60", "recovers"][..],
         &["crowd=60", "recovers", "native"],
     ] {
-        let mut victim = Running::start(&mut limited(30, fallback));
+        let mut victim = Running::start(&mut limited(&folder, 30, fallback));
         victim.wait_for("lift the limit");
         lift(victim.id());
         victim.write("lifted\n");
