@@ -112,6 +112,10 @@ impl Run {
                 self.tests =
                     binaries::tests(&mut command, packages, &self.root, &self.scratch, deadline)?;
             }
+            Action::BuildVictims { arguments, suffix } => {
+                let mut command = self.cargo(arguments);
+                binaries::victims(&mut command, suffix, &self.scratch, deadline)?;
+            }
             Action::RunTests(mode) => return self.run_tests(*mode, deadline),
             Action::BuildProgram { arguments, name } => {
                 let mut command = self.cargo(arguments);
@@ -164,7 +168,8 @@ impl Run {
             command
                 .arg("--test-threads=1")
                 .current_dir(&test.folder)
-                .env("CARGO_MANIFEST_DIR", &test.folder);
+                .env("CARGO_MANIFEST_DIR", &test.folder)
+                .env("CORELANE_VICTIMS", self.scratch.path());
             let began = Instant::now();
             let kept = watched::kept(&mut command, &self.scratch, deadline)
                 .and_then(Kept::succeeded)

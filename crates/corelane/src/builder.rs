@@ -16,6 +16,7 @@ use crate::cpu::Cpu;
 use crate::current::Fiber;
 use crate::error::BuildError;
 use crate::fibers::FiberPool;
+use crate::last_words;
 use crate::runtime::{Runtime, Shared};
 use crate::status::{CpuStatus, Grant, Status};
 
@@ -108,6 +109,7 @@ impl Builder {
         let chosen = choose(&config.cpus, &topology)?;
         let kernels: Vec<KernelCpu> = chosen.iter().map(|cpu| cpu.kernel).collect();
         let claims = Claims::take(&kernels)?;
+        last_words::name_tasks_in_last_words();
         let memory = lock_memory(&config)?;
         let workers = start_workers(&config, &kernels)?;
         let cpus = cpu_status(&workers, &kernels);

@@ -73,8 +73,12 @@ pub(crate) struct Fiber {
     pub(crate) lender_place: Cell<Option<(CpuId, Class)>>,
     /// The fiber's own thread; set before anybody else knows the fiber.
     pub(crate) tid: Cell<Option<Tid>>,
+    /// Where the stack of the body ends and its guard begins, and how large it is; set with `tid`.
+    stack_low: Cell<usize>,
+    stack_bytes: Cell<usize>,
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
+    deserted: Cell<bool>,
     slice_end_ns: Cell<u64>,
     /// How its task ended, if it has.
     ended: Cell<Option<Ended>>,
@@ -84,6 +88,9 @@ pub(crate) struct Fiber {
 unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
+
+/// The guard of a stack is at least a page.
+const GUARD_BYTES_MIN: usize = 4096;
 
 thread_local! {
     static FIBER: Cell<*const Fiber> = const { Cell::new(ptr::null()) };
@@ -104,8 +111,11 @@ impl Fiber {
             tail: Cell::new(Tail::Nothing),
             lender_place: Cell::new(None),
             tid: Cell::new(None),
+            stack_low: Cell::new(0),
+            stack_bytes: Cell::new(0),
             leaving: Cell::new(false),
             outside: Cell::new(None),
+            deserted: Cell::new(false),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(None),
         }
@@ -158,6 +168,21 @@ impl Fiber {
     pub(crate) fn heed(&self) {
         self.held
             .set_attention(self.task_node().entity().is_asked());
+    }
+
+    /// Whether an address lies in the guard below the body's stack. The guard is at least one page.
+    pub(crate) fn is_guard(&self, address: usize) -> bool {
+        (1..=GUARD_BYTES_MIN).contains(&self.stack_low.get().wrapping_sub(address))
+    }
+
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.stack_bytes.get()
+    }
+
+    /// Remembers the stack, before anybody else knows the fiber.
+    pub(crate) fn set_stack(&self, low: usize, bytes: usize) {
+        self.stack_low.set(low);
+        self.stack_bytes.set(bytes);
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -238,6 +263,24 @@ impl Fiber {
     /// Whether the task's own code is over.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get().is_some()
+    }
+
+    /// The task has ended: releases the guards that it left behind.
+    pub(crate) fn release_guards(&self) {
+        let leaked = self.held.end();
+        if leaked > 0 {
+            let leaked_guards = &self.cpu().stats.leaked_guards;
+            leaked_guards.add_shared(u64::from(leaked));
+        }
+        let entity = self.task_node().entity();
+        entity.set_held(0);
+        entity.attended();
+    }
+
+    /// Whether a cancelled task has left its stack here for ever; only where nothing unwinds.
+    #[inline]
+    pub(crate) fn is_deserted(&self) -> bool {
+        cfg!(panic = "abort") && self.deserted.get()
     }
 
     /// How the task that just exited ended.
@@ -386,8 +429,23 @@ impl Fiber {
     /// Unwinds a cancelled task, unless it is unwinding already.
     pub(crate) fn unwind_if_cancelled(&self) {
         if self.is_cancelled() && !crate::primitives::thread::panicking() {
+            if cfg!(panic = "abort") {
+                self.desert();
+            }
             resume_unwind(Box::new(Cancelled));
         }
+    }
+
+    /// Ends a cancelled task where nothing unwinds (`panic=abort`): its joiner is told, and its stack is left
+    /// as it is, for ever. No destructor runs, and the fiber is lost to the pool.
+    fn desert(&self) -> ! {
+        self.set_ended(Ended::Cancelled);
+        // SAFETY: this is the closure's code, and the stack is left below.
+        unsafe { self.task_body().job.desert() };
+        self.release_guards();
+        self.deserted.set(true);
+        self.suspend(Intent::Exit);
+        unreachable!("a deserted fiber is not resumed")
     }
 
     fn disarm(&self) {

@@ -143,6 +143,7 @@ impl FiberPool {
                 }
             };
             fiber.tid.set(Some(inner.tid()));
+            fiber.set_stack(inner.stack_low(), inner.stack_bytes());
             // SAFETY: nobody else knows the fiber yet.
             unsafe { *fiber.inner.get() = Some(inner) };
             self.all.write().push(fiber);
@@ -171,6 +172,9 @@ impl FiberPool {
 
     /// Gives a fiber back to a worker's stock; the surplus goes to the pool.
     pub(crate) fn give(&self, stock: &mut Vec<&'static Fiber>, fiber: &'static Fiber) {
+        if fiber.is_deserted() {
+            return;
+        }
         if stock.len() == FIBERS_KEPT_MAX {
             stock
                 .drain(FIBERS_KEPT_MAX / 2..)
@@ -193,6 +197,9 @@ impl FiberPool {
 
     /// Gives a fiber back from a background carrier, and feeds a starved task. No lock is held.
     pub(crate) fn give_back(&self, fiber: &'static Fiber) {
+        if fiber.is_deserted() {
+            return;
+        }
         self.give_shared(fiber);
         if self.has_starved() {
             self.returned.fetch_add(1, Relaxed); // Relaxed: as in `share_stock`.
@@ -390,19 +397,7 @@ fn run_bound(fiber: &Fiber) {
         orphan.discard();
         fiber.set_ended(ended);
     }
-    let leaked = fiber.held.end();
-    if leaked > 0 {
-        count_leaked(fiber, leaked);
-    }
-    task.entity().set_held(0);
-    task.entity().attended();
-}
-
-/// A task left guards behind.
-#[cold]
-fn count_leaked(fiber: &Fiber, leaked: u32) {
-    let leaked_guards = &fiber.cpu().stats.leaked_guards;
-    leaked_guards.add_shared(u64::from(leaked));
+    fiber.release_guards();
 }
 
 /// Frees a fiber of which no thread knows any more.

@@ -44,15 +44,19 @@ pub(crate) enum Ended {
 enum Stage {
     Unrun,
     Empty,
+    /// Code of the closure runs.
+    Running,
     Result,
 }
 
 /// What knows the types. Each is called by the room's owner, in the stage before the arrow.
 struct Types {
-    /// Unrun: empties the room, and fills it with the result.
-    run: unsafe fn(&mut Room) -> Ended,
+    /// Unrun: empties the room, and fills it with the result. By pointer: it may never return.
+    run: unsafe fn(*mut Room) -> Ended,
     /// Unrun: the same for a closure that is given up.
-    abandon: unsafe fn(&mut Room, JoinError),
+    abandon: unsafe fn(*mut Room, JoinError),
+    /// Running: fills it with the result of a closure that is left in the middle.
+    desert: unsafe fn(*mut Room),
     /// Result: drops it.
     drop_result: unsafe fn(&mut Room),
 }
@@ -114,6 +118,21 @@ impl Job {
         self.done.is_done()
     }
 
+    /// Ends a closure in the middle, where nothing unwinds; nothing happens if none runs.
+    ///
+    /// # Safety
+    /// The caller is code of the closure, and is never continued.
+    pub(crate) unsafe fn desert(&self) {
+        if self.stage.get() != Stage::Running {
+            return;
+        }
+        // SAFETY: the room belongs to `Taken::run` below us on this stack, which is not continued; it is empty.
+        unsafe { (self.types.get().desert)(self.room.get()) };
+        self.stage.set(Stage::Result);
+        let ended = Ended::Cancelled;
+        Ran { job: self, ended }.complete_and_discard();
+    }
+
     /// Waits until the job is done.
     ///
     /// # Safety
@@ -161,7 +180,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         if self.stage.get() == Stage::Unrun {
             // SAFETY: nobody else is left.
-            unsafe { (self.types.get().abandon)(self.room.get_mut(), JoinError::Cancelled) };
+            unsafe { (self.types.get().abandon)(self.room.get(), JoinError::Cancelled) };
             self.stage.set(Stage::Result);
         }
         contain(|| self.discard());
@@ -176,8 +195,9 @@ impl<'a> Taken<'a> {
     /// (2) Runs it on the calling fiber. Never unwinds.
     pub(crate) fn run(self) -> Ran<'a> {
         let job = self.0;
+        job.stage.set(Stage::Running);
         // SAFETY: the room is ours by `take`, which found a closure in it.
-        let ended = unsafe { (job.types.get().run)(&mut *job.room.get()) };
+        let ended = unsafe { (job.types.get().run)(job.room.get()) };
         job.stage.set(Stage::Result);
         Ran { job, ended }
     }
@@ -185,8 +205,9 @@ impl<'a> Taken<'a> {
     /// (2) Gives it up unrun.
     pub(crate) fn abandon(self, why: JoinError) -> Ran<'a> {
         let job = self.0;
+        job.stage.set(Stage::Running);
         // SAFETY: as in `run`.
-        unsafe { (job.types.get().abandon)(&mut *job.room.get(), why) };
+        unsafe { (job.types.get().abandon)(job.room.get(), why) };
         job.stage.set(Stage::Result);
         let ended = Ended::Cancelled;
         Ran { job, ended }
@@ -232,31 +253,41 @@ where
     Types {
         run: run::<F, T>,
         abandon: abandon::<F, T>,
+        desert: desert::<T>,
         drop_result: drop_result::<T>,
     }
 }
 
 /// # Safety
-/// The room is the caller's and holds an `F`.
-unsafe fn run<F: FnOnce() -> T, T>(room: &mut Room) -> Ended {
+/// The room is the caller's and holds an `F`. Nobody else uses it until this returns, or [`desert`] does.
+unsafe fn run<F: FnOnce() -> T, T>(room: *mut Room) -> Ended {
     // SAFETY: by contract.
-    let closure: F = unsafe { room.take() };
+    let closure: F = unsafe { (*room).take() };
     let (ended, result) = match catch_unwind(AssertUnwindSafe(closure)) {
         Ok(value) => (Ended::Returned, Ok(value)),
         Err(payload) if payload.is::<Cancelled>() => (Ended::Cancelled, Err(JoinError::Cancelled)),
         Err(payload) => (Ended::Panicked, Err(JoinError::Panicked(payload))),
     };
-    room.put::<Result<T, JoinError>>(result);
+    // SAFETY: by contract; empty since the closure was taken.
+    unsafe { (*room).put::<Result<T, JoinError>>(result) };
     ended
 }
 
 /// # Safety
-/// The room is the caller's and holds an `F`.
-unsafe fn abandon<F: FnOnce() -> T, T>(room: &mut Room, why: JoinError) {
+/// As for [`run`].
+unsafe fn abandon<F: FnOnce() -> T, T>(room: *mut Room, why: JoinError) {
     // SAFETY: by contract.
-    let closure: F = unsafe { room.take() };
+    let closure: F = unsafe { (*room).take() };
     contain(move || drop(closure));
-    room.put::<Result<T, JoinError>>(Err(why));
+    // SAFETY: by contract; empty since the closure was taken.
+    unsafe { (*room).put::<Result<T, JoinError>>(Err(why)) };
+}
+
+/// # Safety
+/// The room is empty and the caller's, because the code that had it is not continued.
+unsafe fn desert<T>(room: *mut Room) {
+    // SAFETY: by contract.
+    unsafe { (*room).put::<Result<T, JoinError>>(Err(JoinError::Cancelled)) };
 }
 
 /// # Safety

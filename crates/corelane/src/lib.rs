@@ -53,6 +53,7 @@ mod held;
 mod housekeeping;
 mod idle;
 mod job;
+mod last_words;
 mod native;
 mod pass;
 mod primitives;

@@ -231,6 +231,11 @@ impl Fiber {
         self.lender().stack_bytes()
     }
 
+    /// The lowest address of the body's stack; the pthread's guard lies below it.
+    pub fn stack_low(&self) -> usize {
+        self.lender().stack_low()
+    }
+
     /// Whether the body has returned.
     ///
     /// # Panics

@@ -37,6 +37,7 @@
 //! | [`topology`] | who shares what with whom | none | unit tests, `tests/host.rs` |
 //! | [`memory`] | locked memory, prefaulted stack | libc calls | `tests/memory.rs` |
 //! | [`host`] | what the host grants | libc calls | `tests/host.rs` |
+//! | [`fault`] | a first look at a memory fault | signal handler | `corelane-attacks` |
 //! | [`fiber`] | a stack with a thread identity | all of it | `tests/fiber*.rs` |
 
 #[cfg(not(all(
@@ -58,6 +59,7 @@ compile_error!(
 
 pub mod clock;
 pub mod cpuset;
+pub mod fault;
 pub mod fiber;
 pub mod futex;
 pub mod host;

@@ -71,6 +71,29 @@ pub(super) fn program(
     }
 }
 
+/// Builds with the given cargo command and places every program under its name and `suffix`.
+pub(super) fn victims(
+    command: &mut Command,
+    suffix: &str,
+    scratch: &Scratch,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    for (name, executable) in programs_in(&build(command, scratch, deadline)?) {
+        place(scratch, &executable, &format!("{name}{suffix}"))?;
+    }
+    Ok(())
+}
+
+fn programs_in(messages: &[Value]) -> Vec<(String, PathBuf)> {
+    let program_of = |message: &Value| {
+        let executable = message["executable"].as_str()?;
+        let name = message["target"]["name"].as_str()?;
+        let is_program = message["target"]["kind"][0] == "bin";
+        is_program.then(|| (name.to_string(), executable.into()))
+    };
+    messages.iter().filter_map(program_of).collect()
+}
+
 fn build(
     command: &mut Command,
     scratch: &Scratch,
@@ -127,7 +150,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Placed, TestBinary, tests_in};
+    use super::{Placed, TestBinary, programs_in, tests_in};
 
     fn artifact(package: &str, source: &str, is_test: bool) -> Value {
         json!({
@@ -137,6 +160,16 @@ mod tests {
             "profile": { "test": is_test },
             "executable": "/r/target/debug/deps/x-0123",
         })
+    }
+
+    #[test]
+    fn programs_are_taken_with_their_names_and_nothing_else() {
+        let mut program = artifact("attacks", "src/bin/churn.rs", false);
+        program["target"]["kind"] = json!(["bin"]);
+        program["target"]["name"] = json!("churn");
+        let messages = [artifact("attacks", "tests/ends.rs", true), program];
+        let built = "/r/target/debug/deps/x-0123".into();
+        assert_eq!(programs_in(&messages), [("churn".to_string(), built)]);
     }
 
     #[test]

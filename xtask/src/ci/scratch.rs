@@ -40,6 +40,10 @@ impl Scratch {
         Ok(Self(folder))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes an executable readable for all under `name`, as a hard link where that works: test
     /// executables are large.
     pub(super) fn place(&self, executable: &Path, name: &str) -> io::Result<Placed> {

@@ -27,6 +27,12 @@ pub(super) enum Action {
         arguments: &'static [&'static str],
         packages: &'static [&'static str],
     },
+    /// Builds programs that tests run, and places each under its name and this suffix, where
+    /// [`Action::RunTests`] lets the tests find them.
+    BuildVictims {
+        arguments: &'static [&'static str],
+        suffix: &'static str,
+    },
     /// Runs the kept test executables.
     RunTests(Mode),
     /// Builds a program and keeps it for [`Action::RunProgram`].
@@ -59,6 +65,18 @@ const fn tests(name: &'static str, mode: Mode) -> Step {
         name,
         limit: Duration::from_secs(300),
         action: Action::RunTests(mode),
+    }
+}
+
+const fn victims(
+    name: &'static str,
+    arguments: &'static [&'static str],
+    suffix: &'static str,
+) -> Step {
+    Step {
+        name,
+        limit: Duration::from_secs(400),
+        action: Action::BuildVictims { arguments, suffix },
     }
 }
 
@@ -118,16 +136,37 @@ pub(super) const STEPS: &[Step] = &[
             "corelane",
             "--exclude",
             "corelane-os",
+            "--exclude",
+            "corelane-attacks",
         ],
     ),
     Step {
         name: "build the real-time tests",
-        limit: Duration::from_secs(400),
+        limit: Duration::from_secs(600),
         action: Action::BuildTests {
             arguments: &["test", "--workspace", "--no-run"],
-            packages: &["crates/os", "crates/corelane"],
+            packages: &["crates/os", "crates/corelane", "attacks"],
         },
     },
+    victims(
+        "build the victims of attacks",
+        &["build", "--package", "corelane-attacks"],
+        "",
+    ),
+    victims(
+        "build a victim that cannot unwind",
+        &[
+            "build",
+            "--package",
+            "corelane-attacks",
+            "--no-default-features",
+            "--profile",
+            "abort",
+            "--bin",
+            "last_words",
+        ],
+        "-abort",
+    ),
     tests("real-time tests, as we are", Mode::AsWeAre),
     cargo(
         "real-time doc tests",

@@ -65,6 +65,11 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule {
+        package: "corelane-attacks",
+        may_use: &["corelane"],
+        never: &[],
+    },
+    Rule {
         package: "corelane-examples",
         may_use: &["corelane"],
         never: &[],

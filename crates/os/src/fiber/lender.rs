@@ -186,6 +186,10 @@ impl Lender {
         self.rest.get().map_or(0, |rest| rest.bytes())
     }
 
+    pub(super) fn stack_low(&self) -> usize {
+        self.rest.get().map_or(0, |rest| rest.low())
+    }
+
     /// What a carrier needs to run the body: the body, its thread pointer and its control words. Keeps the
     /// thread pointer of the carrier, for signal handlers that need it meanwhile.
     ///
@@ -321,7 +325,7 @@ impl Lender {
             rseq::withdraw().map_err(FiberError::Rseq)?;
         }
         let (low, high) = stack::bounds().map_err(FiberError::StackBounds)?;
-        let frame = &raw const low as usize;
+        let frame = stack::pointer();
         // `serve` and `lend` run at about this depth; what they need below it is inside the
         // reserve.
         let min = stack::size_needed(high.saturating_sub(frame));
@@ -396,7 +400,10 @@ impl Lender {
 #[unsafe(naked)]
 unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ()) -> u32 {
     naked_asm!(
+        ".cfi_startproc", // for debuggers and profilers that look at a parked thread
         "push rbx",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_offset rbx, -16",
         "mov rbx, rdi",
         "mov eax, {lent}",
         "xchg dword ptr [rbx], eax",
@@ -428,7 +435,10 @@ unsafe extern "sysv64" fn lend(word: *mut u32, then: usize, argument: *const ())
         "jmp 4b",
         "5:",
         "pop rbx",
+        ".cfi_adjust_cfa_offset -8",
+        ".cfi_restore rbx",
         "ret",
+        ".cfi_endproc",
         lent = const LENT,
         native = const NATIVE,
         futex = const libc::SYS_futex,

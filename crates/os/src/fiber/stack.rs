@@ -4,9 +4,10 @@
 //! may still take one of glibc's internal signals (they cannot be blocked) and run its few steps
 //! around the lending. All below the reserve, down to the pthread's own guard page, is the body's.
 //!
-//! Raw here: pthread attributes, and the promise of [`Stack`]. Tested by `tests/fiber.rs` and
+//! Raw here: the stack pointer, pthread attributes, and the promise of [`Stack`]. Tested by `tests/fiber.rs` and
 //! `tests/fiber_overflow.rs`.
 
+use core::arch::asm;
 use core::mem::MaybeUninit;
 use core::ptr;
 use corosensei::stack::{STACK_ALIGNMENT, Stack, StackPointer};
@@ -56,6 +57,16 @@ pub(crate) fn bounds() -> Result<(usize, usize), Errno> {
     Ok((low as usize, low as usize + size))
 }
 
+/// The stack pointer of the calling thread, about. Not the address of a local: AddressSanitizer may keep
+/// locals elsewhere.
+#[inline(always)]
+pub(super) fn pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// Bytes between a parked frame and the body's part.
 pub(super) fn reserve_bytes() -> usize {
     // SAFETY: takes and returns plain values; 0 means that the kernel does not say.
@@ -96,6 +107,10 @@ impl Rest {
             top: StackPointer::new(top)?,
             low: StackPointer::new(low)?,
         })
+    }
+
+    pub(super) fn low(&self) -> usize {
+        self.low.get()
     }
 
     pub(super) fn bytes(&self) -> usize {
