@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use corelane_sched::{
-    Arrival, Commit, CpuId, CpuMask, Cpupri, Inbox, Level, Letter, Node, Overload, Place, Policy,
+    Arrival, Commit, CpuId, CpuMask, Cpupri, Inbox, Letter, Level, Node, Overload, Place, Policy,
     Prio, Runqueue, StateWord, TaskRef, TimerQueue, Wait, Wake,
 };
 
@@ -82,13 +82,7 @@ fn prio() -> Prio {
 }
 
 fn task() -> TaskRef<()> {
-    Node::new(
-        prio(),
-        Policy::Fifo,
-        &CpuMask::full(4),
-        CpuId::new(0),
-        (),
-    )
+    Node::new(prio(), Policy::Fifo, &CpuMask::full(4), CpuId::new(0), ())
 }
 
 /// A map in which the last CPU is the only one that runs less than the rest.

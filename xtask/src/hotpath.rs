@@ -24,6 +24,12 @@ pub(crate) fn built() -> Result<PathBuf, String> {
     build::probes()
 }
 
+/// The functions that the rule of a probe counts as parts of it; `None` for a probe without a rule.
+pub(crate) fn parts(probe: &str) -> Option<&'static [&'static str]> {
+    let rule = RULES.iter().find(|rule| rule.probe == probe)?;
+    Some(rule.parts)
+}
+
 /// Checks every probe.
 pub(crate) fn run() -> Result<(), String> {
     let program = built()?;
@@ -35,7 +41,11 @@ pub(crate) fn run() -> Result<(), String> {
         let (walk, complaints) = check(&image, rule);
         let slow: Vec<&str> = walk.slow.iter().map(String::as_str).collect();
         let (length, locked) = (walk.instructions, locked(&walk));
-        println!("{:22} {length:12}  {locked:6}  {}", rule.probe, slow.join(", "));
+        println!(
+            "{:22} {length:12}  {locked:6}  {}",
+            rule.probe,
+            slow.join(", ")
+        );
         broken.extend(complaints);
     }
     if broken.is_empty() {
@@ -82,7 +92,10 @@ fn check(image: &Image, rule: &Rule) -> (Walk, Vec<String>) {
             continue;
         }
         let Some(code) = image.function(&name) else {
-            complaints.push(format!("{}: the program has no function {name}", rule.probe));
+            complaints.push(format!(
+                "{}: the program has no function {name}",
+                rule.probe
+            ));
             continue;
         };
         let walk = walk(&code, &|goal| names(image, goal), &|name| judge(rule, name));
@@ -101,8 +114,13 @@ fn check(image: &Image, rule: &Rule) -> (Walk, Vec<String>) {
     let locked = locked(&whole);
     if locked > rule.locked_max {
         let (probe, most) = (rule.probe, rule.locked_max);
-        let places = whole.found.iter().filter(|(_, _, finding)| is_locked(finding));
-        let places: Vec<String> = places.map(|(offset, text, _)| format!("`{text}` at +{offset:#x}")).collect();
+        let places = whole
+            .found
+            .iter()
+            .filter(|(_, _, finding)| is_locked(finding));
+        let places: Vec<String> = places
+            .map(|(offset, text, _)| format!("`{text}` at +{offset:#x}"))
+            .collect();
         complaints.push(format!(
             "{probe}: {locked} locked instructions, {most} allowed: {}",
             places.join(", ")
@@ -144,13 +162,18 @@ fn forbidden(rule: &Rule, function: &str, walk: &Walk) -> Vec<String> {
     found
         .filter_map(|(offset, text, finding)| {
             let (probe, sentence) = (rule.probe, sentence(finding)?);
-            Some(format!("{probe}: `{text}` at {function}+{offset:#x} {sentence}"))
+            Some(format!(
+                "{probe}: `{text}` at {function}+{offset:#x} {sentence}"
+            ))
         })
         .collect()
 }
 
 fn locked(walk: &Walk) -> usize {
-    let locked = walk.found.iter().filter(|(_, _, finding)| is_locked(finding));
+    let locked = walk
+        .found
+        .iter()
+        .filter(|(_, _, finding)| is_locked(finding));
     locked.count()
 }
 

@@ -4,6 +4,7 @@
 //! read or tested by whoever breaks them. Here they are a program of the workspace, so a laptop
 //! fails in the same way as the service does.
 
+mod callgrind;
 mod ci;
 mod hotpath;
 mod tidy;
@@ -17,6 +18,7 @@ usage: cargo xtask <command>
 commands:
   ci         run every check of the project, stop at the first failure
   hotpath    decode the hot paths and check that they neither lock, call nor panic
+  callgrind  count the instructions of the hot paths and compare them with their ceilings
   tidy       check the rules that the compiler does not know (edges, links, marks, sizes, paths)";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(),
         ["hotpath"] => hotpath::run(),
+        ["callgrind"] => callgrind::run(),
         ["tidy"] => tidy::run(),
         _ => {
             eprintln!("{USAGE}");

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use object::{Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind};
+use object::{
+    Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind,
+};
 
 /// The code of one function.
 pub(crate) struct Code<'a> {
@@ -66,9 +68,10 @@ impl Image {
         let is_named = |symbol: &Symbol| symbol.names.iter().any(|known| known == name);
         let mut found = self.functions.iter().filter(|(_, symbol)| is_named(symbol));
         let (&start, symbol) = found.next()?;
-        let (base, bytes) = self.sections.iter().find(|(base, bytes)| {
-            (*base..base + bytes.len() as u64).contains(&start)
-        })?;
+        let (base, bytes) = self
+            .sections
+            .iter()
+            .find(|(base, bytes)| (*base..base + bytes.len() as u64).contains(&start))?;
         let offset = (start - base) as usize;
         let bytes = bytes.get(offset..offset + symbol.size as usize)?;
         Some(Code { start, bytes })

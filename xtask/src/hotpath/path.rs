@@ -125,7 +125,9 @@ impl Walk {
                     false => vec![],
                 }
             }
-            FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => vec![],
+            FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
+                vec![]
+            }
         }
     }
 
@@ -140,7 +142,10 @@ impl Walk {
         );
         if instruction.has_lock_prefix() || mnemonic == Mnemonic::Xchg && has_memory {
             self.note(instruction, start, Finding::Locked);
-        } else if matches!(mnemonic, Mnemonic::Mfence | Mnemonic::Lfence | Mnemonic::Sfence) {
+        } else if matches!(
+            mnemonic,
+            Mnemonic::Mfence | Mnemonic::Lfence | Mnemonic::Sfence
+        ) {
             self.note(instruction, start, Finding::Fence);
         } else if traps || is_system_call(instruction) {
             self.note(instruction, start, Finding::Odd);
@@ -200,6 +205,7 @@ fn goal(instruction: &Instruction) -> Goal {
 /// Whether the function is one of the standard library's that begin a panic.
 pub(super) fn is_panic(name: &str) -> bool {
     const FUNCTIONS: &[&str] = &[
+        "std::panic::resume_unwind",
         "core::option::expect_failed",
         "core::option::unwrap_failed",
         "core::result::unwrap_failed",
@@ -209,7 +215,9 @@ pub(super) fn is_panic(name: &str) -> bool {
         "alloc::raw_vec::capacity_overflow",
         "alloc::raw_vec::handle_error",
     ];
-    name.contains("::panicking::") || FUNCTIONS.iter().any(|known| name.starts_with(known))
+    let counts = name.contains("::panic_count::"); // asks whether there is one
+    name.contains("::panicking::") && !counts
+        || FUNCTIONS.iter().any(|known| name.starts_with(known))
 }
 
 #[cfg(test)]
@@ -232,7 +240,14 @@ mod tests {
             "0x3000" => Called::Part,
             _ => Called::Forbidden,
         };
-        walk(&Code { start: START, bytes }, &names, &judge)
+        walk(
+            &Code {
+                start: START,
+                bytes,
+            },
+            &names,
+            &judge,
+        )
     }
 
     /// `call` or `jmp`, by opcode, from `offset` to `target`.
@@ -261,7 +276,10 @@ mod tests {
     fn a_lock_prefix_and_an_exchange_with_memory_are_found() {
         // lock inc dword [rax]; xchg ecx, [rax]; ret
         let walk = walked(&[0xf0, 0xff, 0x00, 0x87, 0x08, 0xc3]);
-        assert_eq!(findings(&walk), [(0, &Finding::Locked), (3, &Finding::Locked)]);
+        assert_eq!(
+            findings(&walk),
+            [(0, &Finding::Locked), (3, &Finding::Locked)]
+        );
     }
 
     #[test]
@@ -285,7 +303,10 @@ mod tests {
     #[test]
     fn a_slow_call_that_no_jump_avoids_leaves_no_hit_path() {
         assert!(!walked(&[&transfer(0xe8, 0, SLOW)[..], &[0xc3]].concat()).returns);
-        assert!(!walked(&transfer(0xe9, 0, SLOW)).returns, "a jump is a call, too");
+        assert!(
+            !walked(&transfer(0xe9, 0, SLOW)).returns,
+            "a jump is a call, too"
+        );
     }
 
     #[test]

@@ -29,35 +29,69 @@ const fn rule(
 const NO_TASK: &str = "corelane::guard::not_a_task";
 const LEAVE: &str = "corelane::guard::leave";
 const REVIEW: &str = "corelane::current::Fiber::review";
+const CPU: &str = "corelane::current::Fiber::cpu";
 const UNWIND: &str = "corelane::current::Fiber::unwind_if_cancelled";
 /// Read when a timer or a slice is armed on the CPU.
 const CLOCK: &str = "clock_gettime";
+/// The task was cancelled: it ends here, unless it is unwinding already.
+const CANCEL: &str = "std::panic::resume_unwind";
+const UNWINDING: &str = "std::panicking::panic_count::is_zero_slow_path";
 const STEP: &str = "corelane_sched::state::StateWord::step";
 const FOLLOW: &str = "corelane_sched::level_map::LevelMap::follow";
 const LOWEST_IN: &str = "corelane_sched::level_map::LevelMap::lowest_in";
-/// A broken invariant, or an index beyond the map.
+/// Broken invariants.
 const ASSERT: &str = "core::panicking::assert_failed";
 const BOUNDS: &str = "core::panicking::panic_bounds_check";
+const EXPECT: &str = "core::option::expect_failed";
 const PANIC_FMT: &str = "core::panicking::panic_fmt";
 
 /// The table: probe, locked instructions, parts, slow paths.
 pub(super) const RULES: &[Rule] = &[
     rule("probe_guard", 0, &[], &[LEAVE, NO_TASK]),
+    rule(
+        "probe_checkpoint",
+        0,
+        &[CPU, UNWIND],
+        &[REVIEW, CLOCK, CANCEL, UNWINDING, BOUNDS, EXPECT, PANIC_FMT],
+    ),
+    rule("probe_cpupri_find", 0, &[LOWEST_IN], &[PANIC_FMT, BOUNDS]),
+    rule("probe_cpupri_set", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
+    rule("probe_level_map", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
+    rule("probe_state_cycle", 5, &[STEP], &[ASSERT]),
 ];
 
 /// Probes that break a rule, and what must be said about each; an empty text for the one that does not.
 pub(super) const CONTROLS: &[(Rule, &str)] = &[
     (rule("probe_control_locked", 0, &[], &[]), "locked"),
     (rule("probe_control_exchange", 0, &[], &[]), "locked"),
-    (rule("probe_control_call", 0, &[], &[]), "calls corelane_probes::controls::aside"),
-    (rule("probe_control_pointer", 0, &[], &[]), "known at run time only"),
-    (rule("probe_control_panic", 0, &[], &[]), "panics by core::panicking::panic_bounds_check"),
     (
-        rule("probe_control_always_slow", 0, &[], &["corelane_probes::controls::aside"]),
+        rule("probe_control_call", 0, &[], &[]),
+        "calls corelane_probes::controls::aside",
+    ),
+    (
+        rule("probe_control_pointer", 0, &[], &[]),
+        "known at run time only",
+    ),
+    (
+        rule("probe_control_panic", 0, &[], &[]),
+        "panics by core::panicking::panic_bounds_check",
+    ),
+    (
+        rule(
+            "probe_control_always_slow",
+            0,
+            &[],
+            &["corelane_probes::controls::aside"],
+        ),
         "no hit path",
     ),
     (
-        rule("probe_control_clean", 0, &[], &["corelane_probes::controls::aside"]),
+        rule(
+            "probe_control_clean",
+            0,
+            &[],
+            &["corelane_probes::controls::aside"],
+        ),
         "",
     ),
 ];
