@@ -53,7 +53,7 @@ pub trait Watch: Send + 'static {
     fn end(&self);
 }
 
-pub const STEPS: u64 = 100_000;
+pub const STEPS: u64 = 40_000;
 
 /// Two tasks of one CPU that give way to each other and hold guards.
 pub fn yield_and_hold(runtime: &Exclusive, watch: impl Watch) {
@@ -99,7 +99,7 @@ pub fn yield_and_hold(runtime: &Exclusive, watch: impl Watch) {
     assert!(turns.load(Relaxed) >= STEPS, "each yield gave way");
 }
 
-pub const VOLLEYS: u64 = 10_000;
+pub const VOLLEYS: u64 = 4_000;
 
 /// Two tasks on two CPUs that wake each other, each CPU polling while the other runs.
 pub fn wake_across(runtime: &Exclusive, watch: impl Watch + Clone) {
@@ -210,7 +210,7 @@ fn on_first_cpu(runtime: &Exclusive, priority: u8) -> TaskBuilder {
 }
 
 /// How many rounds of [`spawn_and_join`] are watched; each spawns two tasks.
-pub const SPAWNS: u64 = 1_000;
+pub const SPAWNS: u64 = 500;
 
 /// A task that spawns and joins one above it, which preempts, and one below, for which it waits.
 pub fn spawn_and_join(runtime: &Exclusive, watch: impl Watch) {
