@@ -17,15 +17,13 @@ use std::sync::OnceLock;
 
 use crate::primitives::Mutex;
 use corelane_os::{clock, futex};
-use corelane_sched::{
-    Commit, CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake,
-};
+use corelane_sched::{CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 
 use crate::current::{Fiber, Intent};
-use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{Body, NOT_ARMED, Task};
+use crate::{native, wake};
 
 /// What the background carriers share.
 pub(crate) struct Background {
@@ -217,7 +215,7 @@ impl<'a> LaneCarrier<'a> {
             let task = timers.expire(now_ns)?;
             task.body.armed_on.store(NOT_ARMED, Relaxed); // Relaxed: under the lock of the queue.
             if task.entity().state().wake() == Wake::Enqueue {
-                return Some(task);
+                return Some(wake::unparked(&task));
             }
         }
     }
@@ -344,9 +342,8 @@ impl<'a> LaneCarrier<'a> {
             task.body.armed_on.store(self.cpu.index() as u32, Relaxed);
             self.lane.timers.lock().arm(task.clone(), deadline_ns);
         }
-        match task.entity().state().commit_wait() {
-            Commit::Parked => {}
-            Commit::Enqueue => self.queue(task),
+        if let Some(task) = wake::commit_wait(task) {
+            self.queue(task);
         }
     }
 }

@@ -31,6 +31,10 @@ impl Kicks {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Kicks them. No lock is held.
     pub(crate) fn perform(self, shared: &Shared) {
         let Some(first) = self.first else { return };

@@ -29,7 +29,7 @@ pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), Change
         _ => ChangeError::EmptyAffinity,
     })?;
     let own = Fiber::current().filter(|fiber| fiber.is_running(task));
-    if own.is_some_and(|fiber| task.entity().held() > 0 && !affinity.contains(fiber.cpu_id())) {
+    if own.is_some_and(|fiber| fiber.held.count() > 0 && !affinity.contains(fiber.cpu_id())) {
         return Err(ChangeError::Held);
     }
     {
@@ -38,7 +38,7 @@ pub(crate) fn set_affinity(task: &Task, affinity: &CpuMask) -> Result<(), Change
     }
     announce(task);
     let is_native = own.is_some() && Fiber::carried().is_none(); // obeyed on its way back
-    let waits_for_itself = is_native || own.is_some() && task.entity().held() > 0;
+    let waits_for_itself = is_native || own.is_some_and(|fiber| fiber.held.count() > 0);
     if !waits_for_itself {
         settle(task);
     }

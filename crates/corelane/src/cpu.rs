@@ -96,13 +96,17 @@ impl Cpu {
         }
     }
 
-    /// Publishes what observers see. The caller holds the runqueue lock.
-    pub(crate) fn show(&self, core: &Core) {
+    /// Publishes which task runs, for observers. The caller holds the runqueue lock.
+    pub(crate) fn show_running(&self, core: &Core) {
         let running = core.rq.current().map_or(0, |task| {
             task.body.id << 8 | u64::from(task.entity().prio().get())
         });
-        // Relaxed: each is a value of its own, for observers.
-        self.running.store(running, Relaxed);
+        self.running.store(running, Relaxed); // Relaxed: a value of its own, for observers.
+    }
+
+    /// Publishes what observers see. The caller holds the runqueue lock.
+    pub(crate) fn show(&self, core: &Core) {
+        self.show_running(core);
         self.queued.store(core.rq.queued() as u32, Relaxed);
         self.queued_top
             .store(core.rq.top_queued().map_or(0, Prio::get), Relaxed);

@@ -26,6 +26,8 @@ use corelane_os::thread::Tid;
 use corelane_sched::{CpuId, Wait, Why};
 
 use crate::cpu::Cpu;
+use crate::direct::{self, Direct, Tail};
+use crate::held::Held;
 use crate::job::{Cancelled, Ended};
 use crate::native;
 use crate::runtime::Shared;
@@ -63,6 +65,10 @@ pub(crate) struct Fiber {
     pub(crate) bound: Mutex<Option<Task>>,
     cpu: Cell<u16>,
     native: Cell<bool>,
+    /// The migrate-disable guards of the running task.
+    pub(crate) held: Held,
+    /// What the task that left for this one had no time for.
+    tail: Cell<Tail>,
     /// Where the fiber's own thread was last placed.
     pub(crate) lender_place: Cell<Option<(CpuId, Class)>>,
     /// The fiber's own thread; set before anybody else knows the fiber.
@@ -71,8 +77,6 @@ pub(crate) struct Fiber {
     pub(crate) outside: Cell<Option<OutsideJob>>,
     slice_end_ns: Cell<u64>,
     ended: Cell<Ended>,
-    /// Counts the tasks that ran on this fiber, so that a guard of an earlier one is told apart.
-    generation: Cell<u64>,
 }
 
 // SAFETY: the cells have one owner at a time, see the module's page; `bound` is locked.
@@ -95,13 +99,14 @@ impl Fiber {
             bound: Mutex::new(None),
             cpu: Cell::new(0),
             native: Cell::new(false),
+            held: Held::new(),
+            tail: Cell::new(Tail::Nothing),
             lender_place: Cell::new(None),
             tid: Cell::new(None),
             leaving: Cell::new(false),
             outside: Cell::new(None),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(Ended::Returned),
-            generation: Cell::new(0),
         }
     }
 
@@ -114,8 +119,7 @@ impl Fiber {
         }
         // SAFETY: set by `enter` on this very thread; the fiber outlives its thread. `'static` is a lie
         // that no caller keeps: every use ends within the call that made it.
-        let fiber = unsafe { &*fiber };
-        fiber.task_ref().is_some().then_some(fiber)
+        Some(unsafe { &*fiber })
     }
 
     /// The same, but not during a native part, where the caller is on an ordinary thread.
@@ -134,6 +138,25 @@ impl Fiber {
     pub(crate) fn enter(&self, suspender: &Suspender<'_>) {
         FIBER.set(self);
         self.suspender.set(ptr::from_ref(suspender).cast());
+    }
+
+    /// The thread of the fiber ends: destructors of its thread-locals run as on an ordinary thread.
+    pub(crate) fn exit(&self) {
+        FIBER.set(ptr::null());
+    }
+
+    /// Tells the scheduler how many guards the task holds: before it decides anything about the task.
+    ///
+    /// The count is kept here while the task runs, because the scheduler's entity is two dependent loads
+    /// away from the task, and others read it.
+    pub(crate) fn file_guards(&self) {
+        self.task_node().entity().set_held(self.held.count());
+    }
+
+    /// Learns whether the scheduler waits for the last guard: after it has decided.
+    pub(crate) fn heed(&self) {
+        self.held
+            .set_attention(self.task_node().entity().is_asked());
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -169,7 +192,6 @@ impl Fiber {
     /// The carrier gives the fiber a task to start.
     pub(crate) fn bind(&self, task: Task) {
         *self.bound.lock() = Some(task.clone());
-        self.generation.set(self.generation.get() + 1);
         self.slice_end_ns.set(u64::MAX); // an earlier task's slice is over
         // SAFETY: the fiber is suspended and ours: it came out of the pool.
         unsafe { *self.task.get() = Some(task) };
@@ -180,10 +202,6 @@ impl Fiber {
         *self.bound.lock() = None;
         // SAFETY: the fiber is suspended after `Intent::Exit`, and its carrier's.
         unsafe { (*self.task.get()).take() }
-    }
-
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.get()
     }
 
     /// The CPU slot where the task runs; changes only while it is suspended.
@@ -225,7 +243,7 @@ impl Fiber {
     pub(crate) fn resume(&self, shared: &Shared) {
         self.native.set(false);
         // SAFETY: the caller dispatched the task, so the fiber is ours until its task is runnable again.
-        let inner = unsafe { (*self.inner.get()).as_mut() }.expect("a bound fiber has a thread");
+        let inner = unsafe { (*self.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         native::place_lender(shared, self.cpu(), self, inner);
         // SAFETY: parked, since its last carrier left it before the task became runnable; a task holds
         // nothing that is tied to its carrier's kernel thread (that is what `native` is for).
@@ -245,8 +263,44 @@ impl Fiber {
     /// Suspends; the carrier does what `intent` says. Does not look for cancellation.
     pub(crate) fn suspend(&self, intent: Intent) {
         self.intent.set(intent);
+        if intent != Intent::Exit {
+            self.file_guards();
+        }
+        self.suspender().suspend();
+        if intent != Intent::Exit {
+            self.arrive();
+        }
+    }
+
+    /// Suspends and has the carrier go on with `next`, a started or fresh fiber that is the caller's.
+    ///
+    /// # Safety
+    /// The caller dispatched the task of `next`, and its own task is filed where nobody can resume it
+    /// before `next` has run its tail.
+    pub(crate) unsafe fn switch_to(&self, next: &Fiber) {
+        next.native.set(false);
+        // SAFETY: the caller dispatched the task, so the fiber is ours until its task is runnable again.
+        let inner = unsafe { (*next.inner.get()).as_ref() }.expect("a bound fiber has a thread");
+        // SAFETY: parked, as in `resume`; all fibers of a pool have one backend; a dispatched task is not
+        // the one that runs.
+        unsafe { self.suspender().switch_to(inner) };
+        self.arrive();
+    }
+
+    fn suspender(&self) -> &Suspender<'static> {
         // SAFETY: set by `enter` from a suspender that lives as long as the body.
-        unsafe { &*self.suspender.get() }.suspend();
+        unsafe { &*self.suspender.get() }
+    }
+
+    /// The task runs again, or for the first time.
+    pub(crate) fn arrive(&self) {
+        direct::finish(self, self.tail.replace(Tail::Nothing));
+        self.heed();
+    }
+
+    /// The one that leaves for this fiber says what is left to be done.
+    pub(crate) fn set_tail(&self, tail: Tail) {
+        self.tail.set(tail);
     }
 
     /// Waits until somebody wakes the task or `deadline_ns` passes; may return for no reason.
@@ -256,7 +310,9 @@ impl Fiber {
     pub(crate) fn wait(&self, deadline_ns: Option<u64>) {
         self.unwind_if_cancelled();
         if self.task_node().entity().state().begin_wait() == Wait::Leave {
-            self.suspend(Intent::Wait { deadline_ns });
+            if direct::part(self, deadline_ns) == Direct::No {
+                self.suspend(Intent::Wait { deadline_ns });
+            }
             self.disarm();
         }
         self.unwind_if_cancelled();
@@ -301,7 +357,10 @@ impl Fiber {
         if self.task_body().class == Class::RealTime && self.cpu().queued_top.load(Relaxed) < own {
             return self.checkpoint();
         }
-        self.review(Why::Yield);
+        if direct::take_turns(self) == Direct::No {
+            self.suspend(Intent::Review(Why::Yield));
+        }
+        self.unwind_if_cancelled();
     }
 
     /// Whether the task should unwind, and can.

@@ -366,9 +366,11 @@ fn live(fiber: &Fiber, suspender: &Suspender<'_>) {
         controls.restore();
         fiber.suspend(Intent::Exit);
     }
+    fiber.exit();
 }
 
 fn run_bound(fiber: &Fiber) {
+    fiber.arrive();
     let task = fiber.task_node();
     let ended = match task.body.take_job() {
         Some(job) if fiber.is_cancelled() || fiber.shared().is_draining() => {
@@ -378,7 +380,8 @@ fn run_bound(fiber: &Fiber) {
         Some(job) => job.run(),
         None => Ended::Cancelled,
     };
-    let leaked = task.entity().release_all();
+    let leaked = fiber.held.end();
+    task.entity().set_held(0);
     task.entity().attended();
     if leaked > 0 {
         fiber

@@ -4,13 +4,14 @@
 //! serialise CPUs that share nothing. A task that holds a [`MigrateGuard`] can be preempted, can yield,
 //! sleep and wait, and always comes back on the same CPU.
 //!
-//! Entering and leaving is a load and a store each on a counter that only the task writes. The pin takes
-//! effect only if the task is suspended meanwhile: then its CPU files it among those that cannot leave.
+//! Entering and leaving is a load and a store each on a word that only the task writes ([`crate::held`]).
+//! The pin takes effect only if the task is suspended meanwhile: then its CPU files it among those that
+//! cannot leave.
 //!
 //! # Unsafe
 //! What is raw: the guard refers to its fiber without a lifetime. It is neither `Send` nor `Sync`, so it
 //! stays with the fiber's thread; fibers outlive what runs on them. A guard that was kept in a
-//! thread-local after its task ended is told apart by the fiber's generation. Shown by `tests/guard.rs`.
+//! thread-local after its task ended is told apart by the generation in the guard word. Shown by `tests/guard.rs`.
 
 use core::marker::PhantomData;
 
@@ -18,6 +19,7 @@ use corelane_percpu::PinCurrentCpu;
 use corelane_sched::{CpuId, Why};
 
 use crate::current::Fiber;
+use crate::held::Released;
 
 /// While it lives, the task that made it stays on one CPU. Nests.
 ///
@@ -30,8 +32,8 @@ use crate::current::Fiber;
 #[must_use = "the task may migrate as soon as the guard is dropped"]
 pub struct MigrateGuard {
     fiber: &'static Fiber,
-    generation: u64,
-    cpu: CpuId,
+    /// The guard word as it was before.
+    found: u64,
     stays_with_its_task: PhantomData<*mut ()>,
 }
 
@@ -49,12 +51,9 @@ pub fn migrate_disable() -> MigrateGuard {
 #[inline]
 pub fn try_migrate_disable() -> Option<MigrateGuard> {
     let fiber = Fiber::current()?;
-    fiber.task_node().entity().hold();
-    let (generation, cpu) = (fiber.generation(), fiber.cpu_id());
     Some(MigrateGuard {
         fiber,
-        generation,
-        cpu,
+        found: fiber.held.enter(),
         stays_with_its_task: PhantomData,
     })
 }
@@ -63,17 +62,14 @@ impl MigrateGuard {
     /// The CPU slot on which the task stays.
     #[inline]
     pub fn cpu(&self) -> CpuId {
-        self.cpu
+        self.fiber.cpu_id()
     }
 }
 
 impl Drop for MigrateGuard {
     #[inline]
     fn drop(&mut self) {
-        if self.fiber.generation() != self.generation || Fiber::current().is_none() {
-            return; // its task has ended, which released it
-        }
-        if self.fiber.task_node().entity().release() {
+        if self.fiber.held.leave(self.found) == Released::Awaited {
             leave(self.fiber);
         }
     }
@@ -91,6 +87,6 @@ fn leave(fiber: &Fiber) {
 // SAFETY: while the guard lives, the scheduler files its task as held and moves it nowhere.
 unsafe impl PinCurrentCpu for MigrateGuard {
     fn slot(&self) -> usize {
-        self.cpu.index()
+        self.fiber.cpu_id().index()
     }
 }

@@ -28,6 +28,7 @@
 //! Without privilege everything works, and [`Runtime::status`] says loudly what the host did not grant.
 
 mod api;
+mod arrival;
 mod background;
 mod balance;
 mod builder;
@@ -38,12 +39,15 @@ mod completion;
 mod config;
 mod cpu;
 mod current;
+mod direct;
+mod dispatch;
 mod error;
 mod event;
 mod fibers;
 mod float;
 mod free_list;
 mod guard;
+mod held;
 mod housekeeping;
 mod idle;
 mod job;

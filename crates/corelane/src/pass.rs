@@ -13,8 +13,8 @@ use crate::primitives::atomic::Ordering::*;
 use crate::primitives::MutexGuard;
 use corelane_os::clock;
 use corelane_sched::{
-    Arrival, CarrierId, Change, Commit, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed,
-    Place, Verdict, Wake, Why, arrive, change, leftover, pull, push_away, review, select_cpu,
+    Arrival, CarrierId, Change, CpuId, CpuMask, Leftover, Letter, Level, Next as Placed, Place,
+    Verdict, Wake, Why, change, leftover, pull, push_away, review, select_cpu,
 };
 
 use crate::balance::{self, Kicks};
@@ -24,7 +24,8 @@ use crate::event::EventKind;
 use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{NOT_ARMED, Task};
-use crate::worker::{self, Aftermath, Worker};
+use crate::worker::{self, Aftermath, Suspended, Worker};
+use crate::{arrival, dispatch, slice, wake};
 
 /// What the worker does after a pass.
 pub(crate) enum Next {
@@ -64,12 +65,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// `last` is the fiber that just suspended, `arrived` the task that came into the idle slot.
-    pub(crate) fn run(
-        mut self,
-        last: Option<&'static Fiber>,
-        arrived: Option<(Task, Place)>,
-    ) -> Next {
+    /// `arrived` is the task that came into the idle slot.
+    pub(crate) fn run(mut self, suspended: Suspended, arrived: Option<(Task, Place)>) -> Next {
         let mut core = self.cpu.core.lock();
         assert_eq!(
             core.rq.worker(),
@@ -77,7 +74,10 @@ impl<'a> Pass<'a> {
             "a pass is made by the holder of the role"
         );
         self.clear_request();
-        let why = last.and_then(|fiber| self.settle(&mut core, fiber));
+        let why = match suspended {
+            Suspended::Nobody => None,
+            Suspended::Current => self.settle(&mut core),
+        };
         core.rq.set_rest(self.rest()); // after settling, which may have set out a native part
         if let Some((task, place)) = arrived {
             self.cpu.stats.wakes_slot.add_own();
@@ -94,11 +94,7 @@ impl<'a> Pass<'a> {
         }
         self.asks_for_fibers = self.shared.fibers.share_stock(&mut core.fibers);
         let next = self.pick(&mut core);
-        let _ = core.rq.publish(&self.shared.domain);
-        balance::push(self.shared, &mut core, self.cpu, &mut self.kicks);
-        if leftover(&core.rq, &self.shared.domain) == Leftover::LookAgain {
-            self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
-        }
+        conclude(self.shared, self.cpu, &mut core, &mut self.kicks);
         self.cpu.show(&core);
         drop(core);
         self.kicks.perform(self.shared);
@@ -131,7 +127,13 @@ impl<'a> Pass<'a> {
 
     /// Does what the suspended fiber wanted. Returns why its task is to be reviewed, if it is still
     /// current.
-    fn settle(&mut self, core: &mut Core, fiber: &'static Fiber) -> Option<Why> {
+    fn settle(&mut self, core: &mut Core) -> Option<Why> {
+        let current = core
+            .rq
+            .current()
+            .expect("the task that suspended is current");
+        let fiber = current.body.fiber().expect("it ran on a fiber");
+        slice::end(fiber);
         match fiber.intent() {
             Intent::Review(why) => {
                 self.running = Some(fiber);
@@ -162,9 +164,8 @@ impl<'a> Pass<'a> {
         self.cpu
             .events
             .push(|| EventKind::Block { task: task.body.id });
-        match task.entity().state().commit_wait() {
-            Commit::Parked => {} // its fiber keeps a reference
-            Commit::Enqueue => self.arrive(core, task, Place::Tail),
+        if let Some(task) = wake::commit_wait(task) {
+            self.arrive(core, task, Place::Tail);
         }
     }
 
@@ -204,35 +205,15 @@ impl<'a> Pass<'a> {
     }
 
     fn arrive(&mut self, core: &mut Core, task: Task, place: Place) {
-        let (id, priority) = (task.body.id, task.entity().prio().get());
-        let placed = arrive(&mut core.rq, &self.shared.domain, task, place);
-        if matches!(placed, Placed::Done) {
-            self.cpu
-                .events
-                .push(|| EventKind::Wake { task: id, priority });
-        }
-        self.place(placed);
+        arrival::receive(self.shared, self.cpu, core, task, place, &mut self.kicks);
     }
 
     fn place(&mut self, placed: Placed<crate::task_body::Body>) {
-        match placed {
-            Placed::Done => {}
-            Placed::Send(task, place, to) => self.send(task, place, to),
-            Placed::Forward(task, to) => {
-                if self.shared.cpu(to).inbox.leave_change(&task) {
-                    self.kicks.add(to);
-                }
-            }
-        }
+        arrival::perform(self.shared, self.cpu, placed, &mut self.kicks);
     }
 
     fn send(&mut self, task: Task, place: Place, to: CpuId) {
-        let id = task.body.id;
-        self.cpu.events.push(|| EventKind::Migrate {
-            task: id,
-            to: to.index() as u16,
-        });
-        balance::send_later(self.shared, task, place, to, &mut self.kicks);
+        arrival::send(self.shared, self.cpu, task, place, to, &mut self.kicks);
     }
 
     /// Wakes the tasks whose deadline has passed.
@@ -251,7 +232,7 @@ impl<'a> Pass<'a> {
                 .events
                 .push(|| EventKind::Timer { task: task.body.id });
             if task.entity().state().wake() == Wake::Enqueue {
-                self.wake_expired(core, task);
+                self.wake_expired(core, wake::unparked(&task));
             }
         }
         self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU; the rest follows in the next pass.
@@ -359,13 +340,8 @@ impl<'a> Pass<'a> {
                 self.cpu.events.push(|| EventKind::Idle);
                 return Next::Idle;
             };
-            if let Some(fiber) = self.fiber_for(fibers, task) {
-                task.entity().state().dispatch();
-                fiber.set_cpu(self.cpu.id);
-                let (task, priority) = (task.body.id, task.entity().prio().get());
-                self.cpu
-                    .events
-                    .push(|| EventKind::Switch { task, priority });
+            if let Some(fiber) = dispatch::fiber_for(self.shared, self.cpu, fibers, task) {
+                dispatch::begin(self.cpu, task, fiber);
                 return Next::Run(fiber);
             }
             let task = take_current(core);
@@ -377,17 +353,15 @@ impl<'a> Pass<'a> {
             self.asks_for_fibers = true;
         }
     }
+}
 
-    /// The fiber the task is on, or a fresh one at its first run.
-    fn fiber_for(&self, stock: &mut Vec<&'static Fiber>, task: &Task) -> Option<&'static Fiber> {
-        if let Some(fiber) = task.body.fiber() {
-            return Some(fiber);
-        }
-        let fiber = self.shared.fibers.take(stock)?;
-        task.body.set_fiber(fiber);
-        self.cpu.stats.started.add_own();
-        fiber.bind(task.clone());
-        Some(fiber)
+/// What comes after every choice of the next task, but one between equals: publishes, gives away what the
+/// CPU cannot run, and asks whether anything is left to do. Under the own lock.
+pub(crate) fn conclude(shared: &Shared, cpu: &Cpu, core: &mut Core, kicks: &mut Kicks) {
+    let _ = core.rq.publish(&shared.domain);
+    balance::push(shared, core, cpu, kicks);
+    if leftover(&core.rq, &shared.domain) == Leftover::LookAgain {
+        cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
     }
 }
 

@@ -7,6 +7,7 @@ use crate::primitives::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use std::sync::Arc;
 use std::time::Duration;
 
+use corelane_os::fiber::Backend;
 use corelane_os::thread::Policy as ThreadPolicy;
 use corelane_sched::{CpuId, RootDomain};
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) domain: RootDomain,
     cpus: Box<[Cpu]>,
     pub(crate) fibers: FiberPool,
+    /// Whether fibers run on their carriers' kernel threads, so that one can switch to another.
+    pub(crate) is_carried: bool,
     pub(crate) background: Background,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) idle: Idle,
@@ -73,6 +76,7 @@ impl Shared {
             housekeeping: Housekeeping::new(),
             domain,
             cpus,
+            is_carried: matches!(fibers.backend(), Backend::Carried(_)),
             fibers,
             idle: config.idle,
             fifo_level: config.fifo_level,

@@ -13,29 +13,51 @@
 //! Cost of a wake: to a spinning CPU one exchange on its slot; to a busy CPU one exchange on its inbox
 //! and a store; to a sleeping CPU also one system call. Nothing allocates. This path touches no
 //! thread-local after the caller is known, because lenders take it too ([`crate::native`]).
+//!
+//! # Unsafe
+//! What is raw: the reference that a parked task owns ([`unparked`]). Shown by `tests/leaks.rs`.
 
 use std::sync::Arc;
 
-use corelane_sched::{CpuId, Leftover, Next, Offer, Place, Wake, arrive, leftover, select_cpu};
+use corelane_sched::{Commit, CpuId, Leftover, Offer, Place, Wake, leftover, select_cpu};
 
 use crate::current::Fiber;
-use crate::event::EventKind;
 use crate::runtime::Shared;
 use crate::task_body::{Class, Task};
-use crate::{background, balance};
+use crate::{arrival, background, balance, direct};
 
 /// Wakes `task`, from a task or an ordinary thread. A safe point if the caller is a task.
 pub(crate) fn wake(task: Task) {
+    wake_ref(&task);
+}
+
+/// The same for a caller that keeps its reference.
+#[inline]
+pub(crate) fn wake_ref(task: &Task) {
     if task.entity().state().wake() == Wake::Enqueue {
-        enqueue(task);
+        enqueue(unparked(task));
     }
 }
 
-/// The same for a caller that keeps its reference; clones it only if the task was asleep.
-pub(crate) fn wake_ref(task: &Task) {
-    if task.entity().state().wake() == Wake::Enqueue {
-        enqueue(task.clone());
+/// Commits the wait of a task whose stack has been left; gives it back if it was woken meanwhile.
+///
+/// A task that waits owns a reference to itself, which [`unparked`] takes over: a wake then counts nothing,
+/// and does not touch the line of the count, which the task's last CPU has.
+pub(crate) fn commit_wait(task: Task) -> Option<Task> {
+    match task.entity().state().commit_wait() {
+        Commit::Enqueue => Some(task),
+        Commit::Parked => {
+            core::mem::forget(task);
+            None
+        }
     }
+}
+
+/// The reference that a task owned while it waited; for the one whose wake found it parked.
+pub(crate) fn unparked(task: &Task) -> Task {
+    // SAFETY: `commit_wait` forgot one reference when the word became PARKED, and one wake takes it from
+    // PARKED: the caller's. The pointer is that of an `Arc`.
+    unsafe { Arc::from_raw(Arc::as_ptr(task)) }
 }
 
 /// Puts a runnable task that belongs to the caller where it should run.
@@ -67,19 +89,19 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
         return kicks.perform(shared);
     }
     let cpu = fiber.cpu();
+    fiber.file_guards();
     let mut core = cpu.core.lock();
     cpu.stats.wakes_local.add_own();
-    let priority = task.entity().prio().get();
-    cpu.events.push(|| EventKind::Wake {
-        task: task.body.id,
-        priority,
-    });
     let mut kicks = balance::Kicks::default();
-    if let Next::Send(task, place, to) = arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
-        balance::send_later(shared, task, place, to, &mut kicks);
+    arrival::receive(shared, cpu, &mut core, task, Place::Tail, &mut kicks);
+    let preempts = core.rq.must_switch();
+    if preempts && kicks.is_empty() {
+        core = match direct::preempt(fiber, core) {
+            Ok(()) => return,
+            Err(core) => core,
+        };
     }
     let _ = core.rq.publish(&shared.domain);
-    let preempts = core.rq.must_switch();
     if !preempts {
         balance::push(shared, &mut core, cpu, &mut kicks);
     }
@@ -91,6 +113,8 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     if looks_again {
         // Not a point of cancellation: a wake in a destructor must not unwind.
         fiber.suspend(crate::current::Intent::Review(corelane_sched::Why::Asked));
+    } else {
+        fiber.heed();
     }
 }
 

@@ -48,16 +48,20 @@ impl<'a> Worker<'a> {
 
     /// Serves the CPU until the runtime stops.
     pub(crate) fn run(&mut self) {
-        let (mut last, mut arrived) = (None, None);
+        let (mut suspended, mut arrived) = (Suspended::Nobody, None);
         loop {
-            match Pass::new(self).run(last.take(), arrived.take()) {
+            match Pass::new(self).run(suspended, arrived.take()) {
                 Next::Run(fiber) => {
-                    self.resume(fiber);
-                    last = Some(fiber);
+                    self.cpu.stats.switches.add_own();
+                    slice::begin(fiber);
+                    fiber.resume(self.shared);
+                    suspended = Suspended::Current;
+                    continue;
                 }
                 Next::Idle if self.shared.is_stopping() => return self.leave(),
                 Next::Idle => arrived = self.idle(),
             }
+            suspended = Suspended::Nobody;
         }
     }
 
@@ -67,13 +71,16 @@ impl<'a> Worker<'a> {
         core.rq.set_rest(Level::INVALID);
         let _ = core.rq.publish(&self.shared.domain);
     }
+}
 
-    fn resume(&mut self, fiber: &Fiber) {
-        self.cpu.stats.switches.add_own();
-        slice::begin(fiber);
-        fiber.resume(self.shared);
-        slice::end(fiber);
-    }
+/// Who came back to the carrier. It need not be whom the carrier resumed: tasks switch to one another
+/// ([`crate::direct`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Suspended {
+    /// Nobody ran.
+    Nobody,
+    /// The task that is current now.
+    Current,
 }
 
 /// What a fiber that suspended leaves behind for its carrier once no lock is held.

@@ -33,6 +33,9 @@
 //!   the pthread's guard page
 //! ```
 //!
+//! A body that suspends may name the fiber to be resumed in its place ([`Suspender::switch_to`]). The
+//! carrier then goes from one to the next without becoming itself in between.
+//!
 //! Cost: a carried switch there and back is two stack switches, two writes of the thread pointer
 //! and a look at the floating-point control words: tens of nanoseconds, no system call with
 //! FSGSBASE. A native one is two futex wakes.
@@ -79,7 +82,8 @@ pub struct FiberSpec<'a> {
     pub backend: Backend,
 }
 
-/// Why a body came back.
+/// Why a body came back: the one that was resumed, or the last that it switched to
+/// ([`Suspender::switch_to`]).
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resumed {
@@ -147,7 +151,7 @@ impl Fiber {
         unsafe { self.lender.as_ref() }
     }
 
-    /// Runs the body until it suspends or returns.
+    /// Runs the body until it suspends or returns; if it switches to another fiber, until that one does.
     ///
     /// Carried: on the calling thread, with the fiber's thread pointer loaded. Native: on the
     /// fiber's own kernel thread, whose affinity and policy are the caller's business
@@ -162,17 +166,17 @@ impl Fiber {
     /// - A guard that is tied to the calling kernel thread and used by the body (a lock that
     ///   records the kernel thread id) must not be held by the body across a suspension after which
     ///   another carrier resumes it.
-    /// - The fiber must be resumed by its own handle only: the body must not resume the fiber that
-    ///   it runs on.
+    /// - One at a time: nobody else resumes the fiber, or switches to it, until it has suspended. The body
+    ///   must not resume the fiber that it runs on.
     #[inline]
-    pub unsafe fn resume(&mut self) -> Resumed {
+    pub unsafe fn resume(&self) -> Resumed {
         let lender = self.lender();
         lender.assert_parked();
         assert!(!lender.is_finished(), "a finished body is not resumed");
         match self.backend {
             // SAFETY: parked and not finished, so body, stack and thread control block are ours by
             // the lender's word; the rest is promised by our caller.
-            Backend::Carried(by) => unsafe { lender.run_carried(by) },
+            Backend::Carried(by) => unsafe { switch::carried(lender, by) },
             Backend::Native(_) => {
                 lender.run_native_awaited();
                 if lender.is_finished() {

@@ -72,23 +72,27 @@ pub(crate) struct Links {
 }
 
 /// The scheduler's part of a task.
+///
+/// What a waker on another CPU reads and writes stands together at the front: each line of it that the
+/// task's last CPU wrote costs the waker a trip to that CPU.
+#[repr(C)]
 pub struct Entity {
     state: StateWord,
-    own: AtomicU8,
-    slice_ns: AtomicU64,
-    affinity: SharedMask,
-    home: AtomicU16,
-    residence: AtomicU8,
-    filed: AtomicU8,
-    place: AtomicU8,
     held: AtomicU32,
-    wants_attention: AtomicBool,
+    home: AtomicU16,
+    own: AtomicU8,
+    residence: AtomicU8,
+    place: AtomicU8,
+    filed: AtomicU8,
     pub(crate) level: AtomicU8,
-    pub(crate) key: AtomicU64,
-    pub(crate) links: UnsafeCell<Links>,
+    wants_attention: AtomicBool,
+    pub(crate) change_posted: AtomicBool,
+    affinity: SharedMask,
     pub(crate) arrival_next: AtomicPtr<Entity>,
     pub(crate) change_next: AtomicPtr<Entity>,
-    pub(crate) change_posted: AtomicBool,
+    pub(crate) key: AtomicU64,
+    pub(crate) links: UnsafeCell<Links>,
+    slice_ns: AtomicU64,
 }
 
 // SAFETY: every field but `links` is atomic. `links` is opened only by `fifo.rs`, with `&mut` of the one
@@ -182,11 +186,11 @@ impl Entity {
         }
     }
 
-    #[inline]
     /// Takes the task, which is nowhere, to where it is linked.
     ///
     /// # Panics
     /// If it is somewhere already: a task that is linked twice would corrupt the lists.
+    #[inline]
     pub(crate) fn claim(&self, residence: Residence) {
         // AcqRel: pairs with itself, so that one of two claims fails.
         let seen = self.residence.swap(residence as u8, AcqRel);
@@ -197,6 +201,7 @@ impl Entity {
         );
     }
 
+    #[inline]
     pub(crate) fn set_residence(&self, residence: Residence) {
         self.residence.store(residence as u8, Release); // Release: pairs with `residence`.
     }
@@ -249,6 +254,12 @@ impl Entity {
         self.held.load(Relaxed) // Relaxed: others use it as advice, or after the task has been left.
     }
 
+    /// Files how many guards the task holds, for a runtime that counts them elsewhere while it runs.
+    #[inline]
+    pub fn set_held(&self, held: u32) {
+        self.held.store(held, Relaxed); // Relaxed: only the task itself writes it.
+    }
+
     /// One more guard. Only the running task itself calls this: a load and a store, no locked
     /// instruction.
     ///
@@ -289,7 +300,8 @@ impl Entity {
 
     /// Whether the task has been asked and not been seen to since; exact under its CPU's lock while it
     /// holds a guard.
-    pub(crate) fn is_asked(&self) -> bool {
+    #[inline]
+    pub fn is_asked(&self) -> bool {
         self.wants_attention.load(Relaxed) // Relaxed: under the runqueue lock, as are the writers.
     }
 
@@ -304,11 +316,11 @@ impl Entity {
 #[repr(C)]
 pub struct Node<T> {
     entity: Entity,
+    /// What belongs to the task apart from scheduling.
+    pub body: T,
     pub(crate) timer: RBTreeAtomicLink,
     pub(crate) deadline_ns: AtomicU64,
     pub(crate) armed: AtomicU64,
-    /// What belongs to the task apart from scheduling.
-    pub body: T,
 }
 
 /// A counted reference to a task.

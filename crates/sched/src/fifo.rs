@@ -61,17 +61,28 @@ impl<T> FifoArray<T> {
     }
 
     /// The most urgent priority present.
+    #[inline]
     pub(crate) fn top(&self) -> Option<Prio> {
         let index = 127u32.checked_sub(self.bitmap.leading_zeros())?;
         Some(Prio::from_raw(index as u8))
     }
 
     /// The task that stands first, without taking it.
+    #[inline]
     pub(crate) fn first(&self) -> Option<&Entity> {
         self.first_of(self.top()?)
     }
 
+    /// The same with its body.
+    #[inline]
+    pub(crate) fn first_node(&self) -> Option<&Node<T>> {
+        let first = self.lists[self.top()?.index()].first?;
+        // SAFETY: a linked node is alive, and is a `Node<T>` with its entity first.
+        Some(unsafe { &*first.as_ptr().cast::<Node<T>>().cast_const() })
+    }
+
     /// The task that stands first in the list of `prio`.
+    #[inline]
     pub(crate) fn first_of(&self, prio: Prio) -> Option<&Entity> {
         // SAFETY: a linked entity is kept alive by the reference this array holds.
         self.lists[prio.index()]
@@ -167,27 +178,32 @@ impl<T> Drop for FifoArray<T> {
 }
 
 /// The last node whose key is at most `key`, searched from the back: ordinary tasks stand there.
+#[inline]
 fn after_from_back(ends: Ends, key: u64) -> Option<NonNull<Entity>> {
     let mut nodes = core::iter::successors(ends.last, |node| links(*node).prev);
     nodes.find(|node| key_of(*node) <= key)
 }
 
 /// The same from the front: preempted tasks stand there.
+#[inline]
 fn after_from_front(ends: Ends, key: u64) -> Option<NonNull<Entity>> {
     let nodes = core::iter::successors(ends.first, |node| links(*node).next);
     nodes.take_while(|node| key_of(*node) <= key).last()
 }
 
+#[inline]
 fn key_of(node: NonNull<Entity>) -> u64 {
     entity(node).key.load(Relaxed) // Relaxed: under the runqueue lock.
 }
 
+#[inline]
 fn entity<'a>(node: NonNull<Entity>) -> &'a Entity {
     // SAFETY: only called for nodes that are linked or just being linked: this file keeps them alive.
     unsafe { node.as_ref() }
 }
 
 #[allow(clippy::mut_from_ref)]
+#[inline]
 fn links<'a>(node: NonNull<Entity>) -> &'a mut Links {
     // SAFETY: as in `entity`; the callers hold `&mut` (or `&`, for reading) of the one array that links
     // the node, and never keep two results for the same node alive.

@@ -109,17 +109,21 @@ impl LevelMap {
         if allowed == 0 {
             return None;
         }
-        let levels: [u64; WORDS_PER_GROUP] = core::array::from_fn(|index| {
+        let words = WORDS_PER_GROUP - allowed.leading_zeros() as usize / CPUS_PER_WORD;
+        let mut levels = [splat(127); WORDS_PER_GROUP];
+        let mut lowest = splat(127);
+        for (index, level) in levels[..words].iter_mut().enumerate() {
             // Acquire: pairs with the Release in `exchange`. The answer is advice: stale on return.
             let word = self.words[group * WORDS_PER_GROUP + index].load(Acquire);
-            keep(word, (allowed >> (index * CPUS_PER_WORD)) as u8)
-        });
-        let level = min_byte(levels.iter().copied().fold(splat(127), min_bytes));
+            *level = keep(word, (allowed >> (index * CPUS_PER_WORD)) as u8);
+            lowest = min_bytes(lowest, *level);
+        }
+        let level = min_byte(lowest);
         if level >= below {
             return None;
         }
         let bits = |index: usize| u64::from(equal_bits(levels[index], level));
-        let cpus = (0..WORDS_PER_GROUP).fold(0, |cpus, i| cpus | bits(i) << (i * CPUS_PER_WORD));
+        let cpus = (0..words).fold(0, |cpus, i| cpus | bits(i) << (i * CPUS_PER_WORD));
         Some(Lowest {
             level,
             group,

@@ -108,6 +108,7 @@ impl CpuMask {
     }
 
     /// The number of CPUs in the set.
+    #[inline]
     pub fn count(&self) -> usize {
         self.words
             .as_slice()
@@ -229,7 +230,15 @@ impl SharedMask {
             .map_or(0, |word| word.load(Relaxed))
     }
 
+    /// Whether both hold the same CPUs; advice while either is being replaced.
+    #[inline]
+    pub fn same_as(&self, other: &SharedMask) -> bool {
+        let words = |mask: &SharedMask| mask.words.as_slice().len();
+        (0..words(self).max(words(other))).all(|index| self.word(index) == other.word(index))
+    }
+
     /// The number of CPUs in the set when it was last stored.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count.load(Relaxed) as usize // Relaxed: see `store`.
     }

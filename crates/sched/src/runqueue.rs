@@ -154,14 +154,22 @@ impl<T> Runqueue<T> {
         if movable != Movable::Held && !entity.affinity().contains(self.cpu) {
             return Arrival::Elsewhere(task);
         }
+        entity.claim(Residence::Queued);
+        let level = self.file(task, movable, place);
+        Arrival::Queued {
+            preempts: level > self.running(),
+        }
+    }
+
+    /// Puts a task that is claimed for this queue into its array; returns its level.
+    #[inline]
+    fn file(&mut self, task: TaskRef<T>, movable: Movable, place: Place) -> Level {
+        let entity = task.entity();
         let prio = entity.prio();
         let key = self.key(entity, prio, place);
         entity.set_filed(movable);
-        entity.claim(Residence::Queued);
         self.array_mut(movable).insert(task, prio, key);
-        Arrival::Queued {
-            preempts: Level::of(prio) > self.running(),
-        }
+        Level::of(prio)
     }
 
     /// Makes the most urgent queued task current and returns it.
@@ -173,17 +181,34 @@ impl<T> Runqueue<T> {
             self.current.is_none(),
             "the current task is put back before the next is picked"
         );
-        let best = [&self.free, &self.held, &self.bound].map(|array| array.first().map(rank));
-        let top = best.iter().flatten().max().copied()?;
-        let array = match best.iter().position(|rank| *rank == Some(top)) {
-            Some(0) => &mut self.free,
-            Some(1) => &mut self.held,
-            _ => &mut self.bound,
-        };
-        let task = array.pop()?;
+        let task = self.array_mut(self.best()?).pop()?;
         task.entity().set_residence(Residence::Current);
         self.current = Some(task);
         self.current.as_ref()
+    }
+
+    /// The task that [`Runqueue::pick_next`] would pick.
+    #[inline]
+    pub fn peek(&self) -> Option<&Node<T>> {
+        self.array(self.best()?).first_node()
+    }
+
+    /// The array whose first task is picked next.
+    #[inline]
+    fn best(&self) -> Option<Movable> {
+        let (free, held, bound) = (&self.free, &self.held, &self.bound);
+        if held.len() + bound.len() == 0 {
+            return free.top().map(|_| Movable::Free);
+        }
+        // The last of equals is taken: those who may leave go first.
+        let arrays = [
+            (bound, Movable::Bound),
+            (held, Movable::Held),
+            (free, Movable::Free),
+        ];
+        let firsts = arrays.map(|(array, movable)| (array.first().map(rank), movable));
+        let best = firsts.into_iter().max_by_key(|(rank, _)| *rank)?;
+        best.0.map(|_| best.1)
     }
 
     /// A queued task whose priority or affinity no longer fits where it is filed; walks the queue.
@@ -209,11 +234,68 @@ impl<T> Runqueue<T> {
     }
 
     /// Puts the current task back into the queue.
+    ///
+    /// It stays claimed for this runqueue throughout, so that costs no locked instruction.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn put_prev(&mut self, place: Place) -> Arrival<T> {
         let task = self
-            .take_current()
+            .current
+            .take()
             .expect("only a current task is put back");
-        self.enqueue(task, place)
+        let movable = task.entity().movable();
+        if movable != Movable::Held && !task.entity().affinity().contains(self.cpu) {
+            task.entity().set_residence(Residence::Away);
+            return Arrival::Elsewhere(task);
+        }
+        task.entity().set_residence(Residence::Queued);
+        let level = self.file(task, movable, place);
+        Arrival::Queued {
+            preempts: level > self.rest,
+        }
+    }
+
+    /// Puts the current task back and makes the next one current.
+    ///
+    /// For a caller that is still on the stack of the current task: unlike [`Runqueue::put_prev`] this does
+    /// not hand the task out, even if its affinity has changed a moment ago. The letter that tells of the
+    /// change moves it.
+    ///
+    /// # Panics
+    /// If there is no current task, or no queued one.
+    pub fn switch(&mut self, place: Place) -> &TaskRef<T> {
+        let task = self.current.take().expect("a current task is put back");
+        let next = self.best().expect("a queued task is picked");
+        let next = self.array_mut(next).pop().expect("a queued task is picked");
+        task.entity().set_residence(Residence::Queued);
+        let movable = task.entity().movable();
+        let _ = self.file(task, movable, place);
+        next.entity().set_residence(Residence::Current);
+        self.current.insert(next)
+    }
+
+    /// Whose turn it is when the current task gives way, if the exchange shows nowhere else: the two are
+    /// equal in all that CPUs publish and search by, so nothing needs to be published, pushed or pulled.
+    pub fn turn(&self) -> Option<&Node<T>> {
+        let (current, next) = (self.current.as_ref()?.entity(), self.peek()?);
+        let movable = current.movable();
+        let alike = queued_prio(next.entity()) == current.prio()
+            && movable != Movable::Held
+            && movable == next.entity().filed()
+            && current.affinity().contains(self.cpu)
+            && current.affinity().same_as(next.entity().affinity());
+        alike.then_some(next)
+    }
+
+    /// Makes a task current again that was just taken: the caller is still on its stack.
+    ///
+    /// # Panics
+    /// If there is a current task.
+    pub fn restore_current(&mut self, task: TaskRef<T>) {
+        assert!(self.current.is_none(), "one task is current");
+        task.entity().claim(Residence::Current);
+        self.current = Some(task);
     }
 
     /// Takes the current task off the runqueue: it waits, ends or leaves for another CPU.
@@ -330,6 +412,16 @@ impl<T> Runqueue<T> {
             .chain(self.bound.iter())
     }
 
+    #[inline]
+    fn array(&self, movable: Movable) -> &FifoArray<T> {
+        match movable {
+            Movable::Free => &self.free,
+            Movable::Held => &self.held,
+            Movable::Bound => &self.bound,
+        }
+    }
+
+    #[inline]
     fn array_mut(&mut self, movable: Movable) -> &mut FifoArray<T> {
         match movable {
             Movable::Free => &mut self.free,
@@ -338,6 +430,7 @@ impl<T> Runqueue<T> {
         }
     }
 
+    #[inline]
     fn key(&mut self, entity: &Entity, prio: Prio, place: Place) -> u64 {
         let stamp = entity.key.load(Relaxed) & !KEY_ORDINARY; // Relaxed: under the runqueue lock.
         match place {
@@ -367,12 +460,14 @@ impl<T> Runqueue<T> {
 }
 
 /// Greater is picked first: by priority, then by the smaller key.
+#[inline]
 fn rank(entity: &Entity) -> (u8, core::cmp::Reverse<u64>) {
     let level = entity.level.load(Relaxed); // Relaxed: under the runqueue lock, as is the key.
     (level, core::cmp::Reverse(entity.key.load(Relaxed)))
 }
 
 /// The priority by which a queued task is filed.
+#[inline]
 fn queued_prio(entity: &Entity) -> Prio {
     Prio::from_raw(entity.level.load(Relaxed)) // Relaxed: under the runqueue lock.
 }

@@ -24,30 +24,37 @@
 //!
 //! *Leave before arrive*: only (2), (5) and (5') make a stack resumable, and all are release stores by a
 //! carrier that has left it; (1) acquires. A wake that comes earlier sets WOKEN and nobody spins.
+//! QUEUED and RUNNING are one value of the word, ACTIVE: to a waker they are the same, and whoever holds the
+//! task tells them apart by a flag of his own. So (1) and (2), the steps of every switch, are plain loads
+//! and stores; only the steps of a wait are locked instructions.
+//!
 //! WOKEN survives QUEUED, so a task may see one wake that is not its own: waits are loops over a
 //! condition. A task that runs on its own kernel thread is RUNNING. Kernel preemption will add FROZEN
 //! between RUNNING and QUEUED; its edges belong to the takeover protocol.
 
-use crate::primitives::atomic::{AtomicU32, Ordering::*};
+use crate::primitives::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
 /// The phase of a task; see the module's picture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
 pub enum TaskPhase {
     /// Runnable: in a queue, an inbox or a slot, or on its way between them.
-    Queued = 0,
+    Queued,
     /// Its stack is in use.
-    Running = 1,
+    Running,
     /// It waits, but its carrier is still on its stack.
-    Leaving = 2,
+    Leaving,
     /// It waits.
-    Parked = 3,
+    Parked,
     /// Its closure has returned, unwound or been dropped.
-    Done = 4,
+    Done,
 }
 
-const PHASE: u32 = 0b111;
-const WOKEN: u32 = 0b1000;
+const ACTIVE: u32 = 0;
+const LEAVING: u32 = 1;
+const PARKED: u32 = 2;
+const DONE: u32 = 3;
+const PHASE: u32 = 0b11;
+const WOKEN: u32 = 0b100;
 
 /// What a task that wants to wait must do.
 #[must_use]
@@ -92,24 +99,31 @@ pub enum Finish {
 }
 
 /// The state word of a task.
-pub struct StateWord(AtomicU32);
+pub struct StateWord {
+    word: AtomicU32,
+    /// While the word is ACTIVE: whether the stack is in use. Written by whoever holds the task.
+    running: AtomicBool,
+}
 
 impl StateWord {
     /// A new task: runnable, owned by its spawner until it is enqueued.
     #[inline]
     pub const fn new() -> StateWord {
-        StateWord(AtomicU32::new(TaskPhase::Queued as u32))
+        StateWord {
+            word: AtomicU32::new(ACTIVE),
+            running: AtomicBool::new(false),
+        }
     }
 
     /// The phase at some instant of the call.
     #[inline]
     pub fn phase(&self) -> TaskPhase {
         // Acquire: pairs with the release of each transition, so that `Done` shows the task's writes.
-        match self.0.load(Acquire) & PHASE {
-            0 => TaskPhase::Queued,
-            1 => TaskPhase::Running,
-            2 => TaskPhase::Leaving,
-            3 => TaskPhase::Parked,
+        match self.word.load(Acquire) & PHASE {
+            ACTIVE if self.running.load(Relaxed) => TaskPhase::Running, // Relaxed: for observers.
+            ACTIVE => TaskPhase::Queued,
+            LEAVING => TaskPhase::Leaving,
+            PARKED => TaskPhase::Parked,
             _ => TaskPhase::Done,
         }
     }
@@ -117,47 +131,61 @@ impl StateWord {
     /// (1) The worker picked the task and is about to resume it.
     #[inline]
     pub fn dispatch(&self) {
-        self.step(TaskPhase::Queued, TaskPhase::Running);
+        // Acquire, both: what the last waker released with the word, the last carrier with the flag. No
+        // race: the caller holds the task.
+        let is_active = self.word.load(Acquire) & PHASE == ACTIVE;
+        assert!(
+            is_active && !self.running.load(Acquire),
+            "a task steps from Queued to Running"
+        );
+        self.running.store(true, Relaxed); // Relaxed: read by its holders, and by observers.
     }
 
     /// (2) The carrier has left the stack of a task that yielded or was preempted.
     #[inline]
     pub fn requeue(&self) {
-        self.step(TaskPhase::Running, TaskPhase::Queued);
+        assert!(
+            self.running.load(Relaxed), // Relaxed: the caller holds the task.
+            "a task steps from Running to Queued"
+        );
+        self.running.store(false, Release); // Release: pairs with `dispatch`.
     }
 
     /// (3) The running task wants to wait.
     #[inline]
     pub fn begin_wait(&self) -> Wait {
-        // Acquire pairs with the Release of `wake`: the condition it set is visible when we loop.
-        if self.0.fetch_and(!WOKEN, AcqRel) & WOKEN != 0 {
-            return Wait::Woken;
+        // Relaxed: whoever dispatches next acquires the word, which changes after it.
+        assert!(self.running.load(Relaxed), "only a running task waits");
+        self.running.store(false, Relaxed);
+        // AcqRel: Release for the flag; Acquire of the failure pairs with `wake`: see below.
+        match self.word.compare_exchange(ACTIVE, LEAVING, AcqRel, Acquire) {
+            Ok(_) => Wait::Leave, // a wake from now on sets WOKEN, which `commit_wait` finds
+            Err(seen) => {
+                assert_eq!(seen, WOKEN, "only a wake may touch a running task");
+                self.running.store(true, Relaxed);
+                // AcqRel: a second waker may have come since, and its condition must be acquired too.
+                self.word.swap(ACTIVE, AcqRel);
+                Wait::Woken
+            }
         }
-        // A wake between the two steps sets WOKEN again; `commit_wait` finds it.
-        self.step(TaskPhase::Running, TaskPhase::Leaving);
-        Wait::Leave
     }
 
     /// (5) The carrier has left the stack of a waiting task.
     #[inline]
     pub fn commit_wait(&self) -> Commit {
-        let leaving = TaskPhase::Leaving as u32;
         // Release: whoever wakes and resumes the task acquires everything written on its stack.
         // Lost to a wake: the word holds WOKEN, which the carrier consumes by enqueueing the task.
-        match self
-            .0
-            .compare_exchange(leaving, TaskPhase::Parked as u32, AcqRel, Acquire)
-        {
+        match self.word.compare_exchange(LEAVING, PARKED, AcqRel, Acquire) {
             Ok(_) => Commit::Parked,
             Err(seen) => {
                 assert_eq!(
                     seen,
-                    leaving | WOKEN,
+                    LEAVING | WOKEN,
                     "only a wake may touch a leaving task"
                 );
                 // AcqRel: Release pairs with `dispatch`; a swap, because a second waker may have come since
                 // the load above, and its condition must be acquired too.
-                let _ = self.0.swap(TaskPhase::Queued as u32, AcqRel);
+                let _ = self.word.swap(ACTIVE, AcqRel);
                 Commit::Enqueue
             }
         }
@@ -166,18 +194,16 @@ impl StateWord {
     /// (6) Somebody made the task's condition true.
     #[inline]
     pub fn wake(&self) -> Wake {
-        let mut seen = self.0.load(Relaxed); // Relaxed: the exchange below checks it.
+        let mut seen = self.word.load(Relaxed); // Relaxed: the exchange below checks it.
         loop {
             let (next, answer) = match seen & PHASE {
-                phase if phase == TaskPhase::Done as u32 => return Wake::TooLate,
-                phase if phase == TaskPhase::Parked as u32 => {
-                    (TaskPhase::Queued as u32, Wake::Enqueue)
-                }
+                DONE => return Wake::TooLate,
+                PARKED => (ACTIVE, Wake::Enqueue),
                 _ => (seen | WOKEN, Wake::Recorded),
             };
             // AcqRel: Release publishes the waker's condition to the task, also when the word does not
             // change; Acquire makes the parked stack visible to whoever enqueues it.
-            match self.0.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
+            match self.word.compare_exchange_weak(seen, next, AcqRel, Relaxed) {
                 Ok(_) => return answer,
                 Err(now) => seen = now,
             }
@@ -188,20 +214,10 @@ impl StateWord {
     #[inline]
     pub fn finish(&self) -> Finish {
         // AcqRel: Release publishes the task's last writes to whoever sees `Done`.
-        match self.0.swap(TaskPhase::Done as u32, AcqRel) & PHASE {
-            phase if phase == TaskPhase::Done as u32 => Finish::Already,
+        match self.word.swap(DONE, AcqRel) & PHASE {
+            DONE => Finish::Already,
             _ => Finish::Finished,
         }
-    }
-
-    fn step(&self, from: TaskPhase, to: TaskPhase) {
-        // AcqRel: dispatch acquires what the last carrier and the last waker released; leaving releases.
-        let seen = self.0.fetch_xor(from as u32 ^ to as u32, AcqRel);
-        assert_eq!(
-            seen & PHASE,
-            from as u32,
-            "a task steps from {from:?} to {to:?}"
-        );
     }
 }
 
@@ -261,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "Running to Queued")]
+    #[should_panic(expected = "from Running to Queued")]
     fn requeueing_a_queued_task_is_a_broken_invariant() {
         StateWord::new().requeue();
     }

@@ -41,6 +41,8 @@ pub struct Tally {
     pub pulls: u64,
     /// Of these: current tasks that made room for one that could not move.
     pub pushed_away: u64,
+    /// Exchanges of equals without a pass.
+    pub turns: u64,
     /// Requests to reschedule that reached another CPU whose flag was down.
     pub requests: u64,
     /// Micro-steps.

@@ -42,6 +42,9 @@ impl Machine {
     }
 
     fn clear_request(&mut self, cpu: usize, intent: Intent) -> Phase {
+        if matches!(intent, Intent::Review(Why::Yield)) && self.take_turns(cpu) {
+            return Phase::Running;
+        }
         self.cpus[cpu].need_resched = false;
         Phase::Settling(intent)
     }
@@ -72,6 +75,28 @@ impl Machine {
         let level = core.rq.top();
         let tried = corelane_sched::CpuMask::empty(self.cpus.len());
         Phase::Planning(Search { level, tried })
+    }
+
+    /// An exchange of equals without a pass, as the runtime's tasks make it among themselves: nothing is
+    /// published, pushed or pulled.
+    fn take_turns(&mut self, cpu: usize) -> bool {
+        let core = &mut self.cpus[cpu];
+        let has_news = core.has_news() || core.rq.owes_pull();
+        let has_turn = match self.sabotage {
+            Sabotage::TurnOfUnequals => core.rq.has_peer(),
+            _ => core.rq.turn().is_some(),
+        };
+        if has_news || !has_turn {
+            return false;
+        }
+        let last = core.rq.current().expect("it gives way").clone();
+        last.entity().state().requeue();
+        let next = core.rq.switch(Place::Tail).clone();
+        next.entity().state().dispatch();
+        self.hand_over(last.body, Spot::Current(cpu), Spot::Queued(cpu));
+        self.dispatched(cpu, next.body);
+        self.tally.turns += 1;
+        true
     }
 
     fn settle_wait(&mut self, cpu: usize) {

@@ -29,4 +29,6 @@ pub enum Sabotage {
     OnePull,
     /// A pass ends without asking what it left undone.
     NoLeftover,
+    /// A task gives its turn to any peer, as if exchanging the two showed nowhere.
+    TurnOfUnequals,
 }

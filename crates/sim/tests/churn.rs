@@ -81,6 +81,7 @@ the_churn_notices! {
     a_cpu_that_does_not_pull_after_lowering_is_noticed: NoPullAfterLowering by "blocking pair";
     a_puller_that_does_not_revalidate_is_noticed: NoRevalidation by "conservation";
     a_cpu_that_does_not_push_is_noticed: NoPush by "blocking pair";
+    a_turn_of_unequals_is_noticed: TurnOfUnequals by "overload";
     a_task_that_does_not_make_room_is_noticed: NoPushAway by "held shift";
     a_letter_without_a_kick_is_noticed: NoKick by "conservation";
     a_worker_that_does_not_look_before_it_sleeps_is_noticed: NoLookBeforeSleep by "conservation";

@@ -23,7 +23,7 @@
 use super::stack::{self, Rest};
 use super::suspender::{self, Work};
 use super::switch::{self, Body, Controls};
-use super::{Backend, FiberError, FiberSpec, FsBase, Resumed, backend, rseq};
+use super::{Backend, FiberError, FiberSpec, Resumed, backend, rseq};
 use crate::futex;
 use crate::thread::{self, Tid};
 use core::arch::naked_asm;
@@ -55,6 +55,8 @@ pub(super) struct Lender {
     started: Cell<bool>,
     controls: Cell<Controls>,
     thread_pointer: Cell<u64>,
+    /// Whom the body wants resumed in its place; null for nobody. Set by the body, taken by its carrier.
+    next: Cell<*const Lender>,
     /// `None` until the lender is parked for the first time.
     body: UnsafeCell<Option<Body>>,
     then: Cell<Option<(Then, *const ())>>,
@@ -140,6 +142,7 @@ impl Lender {
             started: Cell::new(false),
             controls: Cell::new(Controls::current()),
             thread_pointer: Cell::new(0),
+            next: Cell::new(ptr::null()),
             body: UnsafeCell::new(None),
             then: Cell::new(None),
             work: Cell::new(Some(work)),
@@ -179,22 +182,25 @@ impl Lender {
         self.rest.get().map_or(0, |rest| rest.bytes())
     }
 
+    /// What a carrier needs to run the body: the body, and where its identity and control words are.
+    ///
     /// # Safety
-    /// Parked, not finished, and the caller is the only owner; the caller's contract is that of
-    /// [`super::Fiber::resume`].
+    /// Parked, not finished, and the caller is the only owner until the body has suspended.
     #[inline(always)]
-    pub(super) unsafe fn run_carried(&self, by: FsBase) -> Resumed {
+    pub(super) unsafe fn take_over(&self) -> (*mut Body, u64, Controls) {
         self.native.set(false);
         self.started.set(true);
-        let mut controls = self.controls.get();
-        // SAFETY: in LENT the body is the owner's.
-        let body = unsafe { (*self.body.get()).as_mut().unwrap_unchecked() };
-        // SAFETY: parked and not finished by contract; the pointer is this lender's own.
-        let resumed =
-            unsafe { switch::carried(body, &mut controls, self.thread_pointer.get(), by) };
+        // SAFETY: in LENT the body is the owner's, and it was made before the fiber was handed out.
+        let body: *mut Body = unsafe { (*self.body.get()).as_mut().unwrap_unchecked() };
+        (body, self.thread_pointer.get(), self.controls.get())
+    }
+
+    /// The body has left: keeps its control words, and says whom it wants resumed in its place.
+    #[inline(always)]
+    pub(super) fn left(&self, resumed: Resumed, controls: Controls) -> *const Lender {
         self.controls.set(controls);
         self.finished.set(resumed == Resumed::Finished);
-        resumed
+        self.next.replace(ptr::null())
     }
 
     /// Hands the body to the lender and sleeps until it is parked again.
@@ -255,6 +261,12 @@ impl Lender {
     #[inline(always)]
     pub(super) fn is_native(&self) -> bool {
         self.native.get()
+    }
+
+    /// Has the carrier resume `next` once the body has suspended.
+    #[inline(always)]
+    pub(super) fn set_next(&self, next: NonNull<Lender>) {
+        self.next.set(next.as_ptr());
     }
 
     pub(super) fn open_mask(&self) -> libc::sigset_t {

@@ -13,6 +13,7 @@
 //!
 //! Raw here: FSGSBASE instructions, `arch_prctl`, MXCSR, x87. Tested by `tests/fiber.rs`.
 
+use super::lender::Lender;
 use super::stack::Rest;
 use super::{FsBase, Resumed};
 use crate::syscall::{die, syscall3};
@@ -115,32 +116,44 @@ unsafe fn load_thread_pointer(by: FsBase, pointer: u64) {
     }
 }
 
-/// Resumes `body` on the calling thread with its lender's thread pointer and control words, until
-/// it suspends or returns.
+/// Resumes the body of `lender` on the calling thread with its thread pointer and control words, then
+/// the one that it switches to, and so on until one suspends or returns; says what that last one did.
+///
+/// From one body to the next the carrier's own identity is not put back: half the cost of a switch is
+/// the thread pointer, and nothing of the carrier runs in between but this loop.
 ///
 /// # Safety
-/// The lender that `pointer` belongs to is parked and stays so; `body` is not finished, for
-/// corosensei would panic here, with the wrong identity loaded.
+/// `lender` is parked, not finished and the caller's, and so is each `next` that a body names
+/// ([`super::Suspender::switch_to`]). A finished body would make corosensei panic here, with the wrong
+/// identity loaded.
 #[inline(never)]
-pub(super) unsafe fn carried(
-    body: &mut Body,
-    controls: &mut Controls,
-    pointer: u64,
-    by: FsBase,
-) -> Resumed {
+pub(super) unsafe fn carried(lender: &Lender, by: FsBase) -> Resumed {
     let own_controls = Controls::current();
     let own_pointer = thread_pointer(by);
-    // SAFETY: from here to the second load no thread-local is touched, only the body runs; the
-    // lender is parked by contract.
+    let mut loaded = own_controls;
+    let mut lender: *const Lender = lender;
+    // SAFETY: until `own_pointer` is loaded no thread-local is touched, only bodies run; each lender is
+    // parked and ours by contract, and outlives its run.
+    let last = unsafe {
+        loop {
+            let (body, pointer, controls) = (*lender).take_over();
+            controls.load_over(loaded);
+            load_thread_pointer(by, pointer);
+            let last = resumed((*body).resume(()));
+            loaded = Controls::current();
+            let next = (*lender).left(last, loaded);
+            if next.is_null() {
+                break last;
+            }
+            lender = next;
+        }
+    };
+    // SAFETY: the bodies have left; these are the carrier's own.
     unsafe {
-        controls.load_over(own_controls);
-        load_thread_pointer(by, pointer);
+        load_thread_pointer(by, own_pointer);
+        own_controls.load_over(loaded);
     }
-    let result = body.resume(());
-    // SAFETY: the body has left; this is the carrier's own pointer.
-    unsafe { load_thread_pointer(by, own_pointer) };
-    put_back(own_controls, controls);
-    resumed(result)
+    last
 }
 
 /// Resumes `body` on its own kernel thread, until it suspends or returns.
@@ -153,16 +166,10 @@ pub(super) unsafe fn native(body: &mut Body, controls: &mut Controls) -> Resumed
     // SAFETY: the body, to which the words belong, runs next.
     unsafe { controls.load_over(own_controls) };
     let result = body.resume(());
-    put_back(own_controls, controls);
+    *controls = Controls::current();
+    // SAFETY: the code that runs next is the lender's, from which these words were read.
+    unsafe { own_controls.load_over(*controls) };
     resumed(result)
-}
-
-/// Keeps the words that the body left, and loads those of whoever resumed it.
-#[inline(always)]
-fn put_back(own: Controls, bodys: &mut Controls) {
-    *bodys = Controls::current();
-    // SAFETY: the code that runs next is the one that `own` was read from.
-    unsafe { own.load_over(*bodys) };
 }
 
 #[inline(always)]

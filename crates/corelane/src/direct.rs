@@ -1,0 +1,220 @@
+//! From one task to the next without the carrier.
+//!
+//! A pass ([`crate::pass`]) runs on the carrier's stack, so each switch between two tasks is two: to the
+//! carrier, and on to the next task. Half of what that costs is the thread pointer, written twice. The
+//! kernel's scheduler runs on the stack of the task that leaves, and the task that comes finishes the job
+//! (`finish_task_switch`). The three frequent switches are done like that here:
+//!
+//! ```text
+//!   the task that leaves                              the task that comes
+//!   take_turns  yield to an equal        ──────────►  finish(Turn): show, unlock
+//!   preempt     it woke a more urgent one ─────────►  finish(Preempted): publish, push, unlock
+//!   part        it waits                 ──────────►  finish(Parted): commit the wait, publish, push, unlock
+//! ```
+//!
+//! *Leave before arrive* holds because the runqueue lock is held from before the leaving task can be found
+//! until the coming one runs, on the same kernel thread; and because a wait is committed by the one that comes.
+//! Everything that needs more than that goes the long way, through the carrier: letters, requests, timers
+//! that are due, a more urgent task to pull, a task that must leave this CPU, no fiber, fibers that are
+//! not carried. Each function here looks first and changes nothing if the answer is [`Direct::No`].
+//!
+//! Cost: one acquisition of the own lock, one write of the thread pointer, no system call.
+//!
+//! # Unsafe
+//! What is raw: the lock is taken by one task and released by the next ([`finish`]). Shown by
+//! `tests/order.rs`, `tests/races.rs` and `tests/promise.rs`, in which nearly every switch is of this kind.
+
+use crate::primitives::atomic::Ordering::Relaxed;
+
+use corelane_os::clock;
+use corelane_sched::{Change, Node, Place, Verdict, Why, pull, review};
+
+use crate::balance::Kicks;
+use crate::cpu::{Core, Cpu};
+use crate::current::Fiber;
+use crate::event::EventKind;
+use crate::primitives::MutexGuard;
+use crate::runtime::Shared;
+use crate::task_body::{Body, Class, Task};
+use crate::{arrival, dispatch, pass, slice, wake, worker};
+
+/// Whether a switch was made.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direct {
+    /// Yes; the caller runs again.
+    Done,
+    /// Nothing was changed: go the long way.
+    No,
+}
+
+/// What the task that comes does for the one that left.
+pub(crate) enum Tail {
+    /// The carrier has done it.
+    Nothing,
+    /// They are equals that took turns.
+    Turn,
+    /// It was preempted.
+    Preempted,
+    /// It waits, once it is committed.
+    Parted(Task),
+}
+
+/// Lets an equal run.
+pub(crate) fn take_turns(fiber: &Fiber) -> Direct {
+    let Some((shared, cpu)) = place(fiber) else {
+        return Direct::No;
+    };
+    fiber.file_guards();
+    let mut core = cpu.core.lock();
+    let can_start = |task: &Node<Body>| dispatch::can_start(&core, task);
+    if has_news(cpu, &core) || !core.rq.turn().is_some_and(can_start) {
+        return Direct::No;
+    }
+    let entity = fiber.task_node().entity();
+    cpu.events.push(|| EventKind::Yield {
+        task: fiber.task_node().body.id,
+        priority: entity.prio().get(),
+    });
+    entity.state().requeue();
+    let _ = core.rq.switch(Place::Tail);
+    leave(fiber, shared, cpu, core, Tail::Turn);
+    Direct::Done
+}
+
+/// Lets the more urgent task run that the caller has just queued, under the lock `core`.
+///
+/// # Errors
+/// Gives the lock back if nothing was done.
+pub(crate) fn preempt<'a>(
+    fiber: &'a Fiber,
+    mut core: MutexGuard<'a, Core>,
+) -> Result<(), MutexGuard<'a, Core>> {
+    let Some((shared, cpu)) = place(fiber) else {
+        return Err(core);
+    };
+    let entity = fiber.task_node().entity();
+    let is_plain = !has_news(cpu, &core)
+        && core
+            .rq
+            .peek()
+            .is_some_and(|next| dispatch::can_start(&core, next))
+        && review(&core.rq, &shared.domain, Why::Asked) == Verdict::PutBack(Place::Preempted);
+    if !is_plain {
+        return Err(core);
+    }
+    if entity.held() == 0 {
+        entity.attended();
+    }
+    cpu.stats.preemptions.add_own();
+    cpu.events.push(|| EventKind::Preempt {
+        task: fiber.task_node().body.id,
+        priority: entity.prio().get(),
+    });
+    entity.state().requeue();
+    let _ = core.rq.switch(Place::Preempted);
+    leave(fiber, shared, cpu, core, Tail::Preempted);
+    Ok(())
+}
+
+/// Waits, and lets the next task run. The caller has begun its wait.
+pub(crate) fn part(fiber: &Fiber, deadline_ns: Option<u64>) -> Direct {
+    let Some((shared, cpu)) = place(fiber) else {
+        return Direct::No;
+    };
+    fiber.file_guards();
+    let mut core = cpu.core.lock();
+    if has_news(cpu, &core)
+        || !core
+            .rq
+            .peek()
+            .is_some_and(|next| dispatch::can_start(&core, next))
+    {
+        return Direct::No;
+    }
+    let task = core.rq.take_current().expect("the caller is current");
+    if core.rq.publish(&shared.domain) == Change::Lowered && has_more_urgent(shared, cpu, &mut core)
+    {
+        core.rq.restore_current(task);
+        let _ = core.rq.publish(&shared.domain);
+        return Direct::No;
+    }
+    if let Some(deadline_ns) = deadline_ns {
+        worker::arm(&mut core, cpu, &task, deadline_ns);
+    }
+    cpu.events.push(|| EventKind::Block { task: task.body.id });
+    let _ = core.rq.pick_next();
+    leave(fiber, shared, cpu, core, Tail::Parted(task));
+    Direct::Done
+}
+
+/// Where the caller runs, if tasks there may switch to one another.
+fn place(fiber: &Fiber) -> Option<(&Shared, &Cpu)> {
+    let shared = fiber.shared();
+    let may = shared.is_carried && fiber.task_node().body.class == Class::RealTime;
+    may.then(|| (shared, fiber.cpu()))
+}
+
+/// Whether the CPU has anything to do that only a pass does.
+fn has_news(cpu: &Cpu, core: &Core) -> bool {
+    // Relaxed: what is missed here comes with a request, which is seen at the next safe point.
+    let is_asked = cpu.need_resched.load(Relaxed) || cpu.refile.load(Relaxed);
+    let deadline_ns = cpu.next_deadline_ns.load(Relaxed); // Relaxed: under the runqueue lock.
+    let timer_is_due = || deadline_ns != u64::MAX && clock::now_ns() >= deadline_ns;
+    is_asked || !cpu.inbox.is_empty() || core.rq.owes_pull() || timer_is_due()
+}
+
+/// Whether a task waits elsewhere that is more urgent than what this CPU has, now that it was lowered.
+fn has_more_urgent(shared: &Shared, cpu: &Cpu, core: &mut Core) -> bool {
+    core.rq.pull_begins();
+    let my_level = shared.domain.cpupri.level(cpu.id);
+    pull::plan(&shared.domain, cpu.id, my_level, &core.tried).is_some()
+}
+
+/// Goes to the fiber of the task that is current now; comes back when the caller's task runs again.
+fn leave(fiber: &Fiber, shared: &Shared, cpu: &Cpu, mut core: MutexGuard<'_, Core>, tail: Tail) {
+    slice::end(fiber);
+    let Core { rq, fibers, .. } = &mut *core;
+    let task = rq.current().expect("a task was picked");
+    let next = dispatch::fiber_for(shared, cpu, fibers, task).expect("it is startable");
+    dispatch::begin(cpu, task, next);
+    slice::begin(next);
+    next.set_tail(tail);
+    cpu.stats.switches.add_own();
+    core::mem::forget(core); // `finish` releases the lock
+    // SAFETY: `next` was dispatched above. Our own task is in this runqueue, under the lock that only
+    // `finish` releases, or its wait is committed there.
+    unsafe { fiber.switch_to(next) };
+}
+
+/// The task that comes does what the one that left could not do on its own stack.
+pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
+    if matches!(tail, Tail::Nothing) {
+        return;
+    }
+    let (shared, cpu) = (fiber.shared(), fiber.cpu());
+    // SAFETY: a tail is only set by `leave`, which holds the lock of this CPU and forgot its guard.
+    let mut core = unsafe { cpu.core.make_guard_unchecked() };
+    if matches!(tail, Tail::Turn) {
+        return cpu.show_running(&core);
+    }
+    let mut kicks = Kicks::default();
+    if let Tail::Parted(task) = tail {
+        commit(shared, cpu, &mut core, task, &mut kicks);
+    }
+    pass::conclude(shared, cpu, &mut core, &mut kicks);
+    cpu.show(&core);
+    drop(core);
+    kicks.perform(shared);
+}
+
+/// Commits the wait of a task that has left; queues it if it was woken on its way.
+fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut Kicks) {
+    let Some(task) = wake::commit_wait(task) else {
+        return;
+    };
+    arrival::receive(shared, cpu, core, task, Place::Tail, kicks);
+    if core.rq.must_switch() {
+        cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
+    }
+}
