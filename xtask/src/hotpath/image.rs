@@ -111,7 +111,34 @@ fn slots(file: &object::File<'_>) -> HashMap<u64, Slot> {
         .collect()
 }
 
-/// A name as people write it, without the hash that tells builds apart.
+/// A name as people write it, without the hash that tells builds apart and without type arguments,
+/// which one way of mangling keeps and the other drops.
 fn plain(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+    let name = format!("{:#}", rustc_demangle::demangle(name));
+    let (mut plain, mut depth, mut rest) = (String::new(), 0_usize, &name[..]);
+    while let Some(next) = rest.chars().next() {
+        let begins = depth == 0 && rest.starts_with("::<");
+        let step = if begins { 3 } else { next.len_utf8() };
+        match next {
+            _ if begins => depth = 1,
+            '<' if depth > 0 => depth += 1,
+            '>' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            _ => plain.push(next),
+        }
+        rest = &rest[step..];
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn names_lose_their_type_arguments_and_keep_their_types() {
+        assert_eq!(plain("a::f::<u32, Vec<u8>>"), "a::f");
+        assert_eq!(plain("a::S::<T>::f"), "a::S::f");
+        assert_eq!(plain("<a::S<T> as b::D>::f"), "<a::S<T> as b::D>::f");
+    }
 }

@@ -28,6 +28,9 @@ const fn rule(
 /// A caller that is no task, and a task that was asked to leave while it held the last guard.
 const NO_TASK: &str = "corelane::guard::not_a_task";
 const LEAVE: &str = "corelane::guard::leave";
+/// More guards than are counted, and a guard that is not the last one that was entered.
+const TOO_DEEP: &str = "corelane::held::too_deep";
+const LEAVE_ODDLY: &str = "corelane::held::Held::leave_oddly";
 const REVIEW: &str = "corelane::current::Fiber::review";
 const CPU: &str = "corelane::current::Fiber::cpu";
 const UNWIND: &str = "corelane::current::Fiber::unwind_if_cancelled";
@@ -47,7 +50,12 @@ const PANIC_FMT: &str = "core::panicking::panic_fmt";
 
 /// The table: probe, locked instructions, parts, slow paths.
 pub(super) const RULES: &[Rule] = &[
-    rule("probe_guard", 0, &[], &[LEAVE, NO_TASK]),
+    rule(
+        "probe_guard",
+        0,
+        &[],
+        &[LEAVE, NO_TASK, TOO_DEEP, LEAVE_ODDLY],
+    ),
     rule(
         "probe_checkpoint",
         0,
@@ -57,7 +65,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("probe_cpupri_find", 0, &[LOWEST_IN], &[PANIC_FMT, BOUNDS]),
     rule("probe_cpupri_set", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
     rule("probe_level_map", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
-    rule("probe_state_cycle", 5, &[STEP], &[ASSERT]),
+    rule("probe_state_cycle", 5, &[STEP], &[ASSERT, PANIC_FMT]),
 ];
 
 /// Probes that break a rule, and what must be said about each; an empty text for the one that does not.
