@@ -104,6 +104,12 @@ impl Run {
             Action::Tidy => {
                 crate::tidy::run().map_err(|message| Failure::new("cargo xtask tidy", message))?
             }
+            Action::Callgrind => {
+                if let Some(reason) = crate::callgrind::missing() {
+                    return Ok(Outcome::Skipped(reason));
+                }
+                watched::shown(&mut self.cargo(&["xtask", "callgrind"]), deadline)?;
+            }
             Action::BuildTests {
                 arguments,
                 packages,

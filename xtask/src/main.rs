@@ -1,10 +1,12 @@
-//! The project's own tooling: `cargo xtask ci` and `cargo xtask tidy`.
+//! The project's own tooling: `cargo xtask ci` and its parts.
 //!
 //! Checks that live in a shell script or in the configuration of a hosted service cannot be run,
 //! read or tested by whoever breaks them. Here they are a program of the workspace, so a laptop
 //! fails in the same way as the service does.
 
+mod callgrind;
 mod ci;
+mod hotpath;
 mod tidy;
 mod workspace;
 
@@ -14,13 +16,17 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
 commands:
-  ci      run every check of the project, stop at the first failure
-  tidy    check the rules that the compiler does not know (edges, links, marks, sizes, paths)";
+  ci         run every check of the project, stop at the first failure
+  hotpath    decode the hot paths and check that they neither lock, call nor panic
+  callgrind  count the instructions of the hot paths and compare them with their ceilings
+  tidy       check the rules that the compiler does not know (edges, links, marks, sizes, paths)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["ci"] => ci::run(),
+        ["hotpath"] => hotpath::run(),
+        ["callgrind"] => callgrind::run(),
         ["tidy"] => tidy::run(),
         _ => {
             eprintln!("{USAGE}");

@@ -43,8 +43,14 @@ pub struct MigrateGuard {
 /// If the caller is not a task: only tasks have a CPU. See [`try_migrate_disable`].
 #[inline]
 pub fn migrate_disable() -> MigrateGuard {
-    try_migrate_disable()
-        .expect("migrate_disable is called by a task; ordinary threads have no CPU slot")
+    try_migrate_disable().unwrap_or_else(|| not_a_task())
+}
+
+/// Out of line, so that nothing of the panic stands on the path of a task.
+#[cold]
+#[inline(never)]
+fn not_a_task() -> ! {
+    panic!("migrate_disable is called by a task; ordinary threads have no CPU slot")
 }
 
 /// The same; `None` if the caller is not a task.

@@ -2,22 +2,29 @@
 //!
 //! Allocations are counted by this binary's global allocator. System calls are counted from outside: a child
 //! process makes its steps between two marks, a system call that nothing else makes, while this process
-//! traces its workers and counts what they do in between.
+//! traces its workers and counts what they do in between. Neither asks the runtime anything. Each observer
+//! is also shown a slip, one allocation or one system call among the steps, and must see exactly that.
 
 mod common;
 #[path = "common/kit.rs"]
 mod kit;
+#[path = "common/steps.rs"]
+mod steps;
 #[path = "common/tracer.rs"]
 mod tracer;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
-use common::{Exclusive, prio};
-use corelane::{CpuSet, Cpus, Idle, PerCpu, Task, migrate_disable, task};
+use common::prio;
+use corelane::{CpuSet, Cpus, task};
 use kit::{breathe, has_two_cpus, only};
+use steps::{
+    SPAWNS, Watch, patient, spawn_and_join, timers, wake_across, wake_on_one_cpu, with_a_slip,
+    yield_and_hold,
+};
 use tracer::{SharedWords, Stop, Traced, wait_for};
 
 struct Counting;
@@ -25,195 +32,39 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-static ARMED: AtomicBool = AtomicBool::new(false);
-static CALLS: AtomicU64 = AtomicU64::new(0);
+/// The kernel's numbers of the threads that are watched, 0 in unused places.
+///
+/// Others do what they like: those that ordinary threads start take their time on a busy host.
+static WATCHED: [AtomicI32; 2] = [const { AtomicI32::new(0) }; 2];
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static RELEASES: AtomicU64 = AtomicU64::new(0);
 
-fn count() {
-    if ARMED.load(Relaxed) {
-        CALLS.fetch_add(1, Relaxed);
+/// The kernel's number of the thread that carries the caller, from the kernel.
+fn carrier() -> i32 {
+    // SAFETY: the call takes no argument.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
+}
+
+fn count(counter: &AtomicU64) {
+    let is_watched = |tid| WATCHED.iter().any(|watched| watched.load(SeqCst) == tid);
+    if !WATCHED.iter().all(|watched| watched.load(SeqCst) == 0) && is_watched(carrier()) {
+        counter.fetch_add(1, Relaxed);
     }
 }
 
 // SAFETY: the system's allocator, with a counter.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(&ALLOCATIONS);
         // SAFETY: passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count();
+        count(&RELEASES);
         // SAFETY: passed on.
         unsafe { System.dealloc(at, layout) }
     }
-}
-
-/// A worker with nothing to run polls for longer than any of these tests takes.
-fn patient() -> Exclusive {
-    let idle = Idle::SpinThenPark {
-        spin_ns: 2_000_000_000,
-    };
-    common::builder()
-        .map(|builder| builder.idle(idle))
-        .build()
-        .unwrap()
-}
-
-/// Lets the watched steps begin once the thread that spawned the tasks only waits for them.
-#[derive(Clone, Default)]
-struct Start(Arc<AtomicBool>);
-
-impl Start {
-    fn give(&self) {
-        self.0.store(true, SeqCst);
-    }
-
-    fn wait(&self) {
-        while !self.0.load(SeqCst) {
-            task::yield_now();
-            breathe();
-        }
-        // The thread that gave it has gone to sleep by then, or is about to.
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-}
-
-/// What happens before and after the steps that are watched.
-trait Watch: Send + 'static {
-    /// Called by each task whose worker is watched.
-    fn begin(&self);
-    fn end(&self);
-}
-
-const STEPS: u64 = 100_000;
-
-/// Two tasks of one CPU that give way to each other and hold guards.
-fn yield_and_hold(runtime: &Exclusive, watch: impl Watch) {
-    let hits = Arc::new(PerCpu::new(runtime.cpus(), |_| AtomicU64::new(0)));
-    let (turns, over) = (
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let build = || {
-        runtime
-            .build_task()
-            .priority(prio(50))
-            .affinity(only(runtime, 0))
-    };
-    let (turn, until) = (turns.clone(), over.clone());
-    let peer = build().spawn(move || {
-        while !until.load(SeqCst) {
-            turn.fetch_add(1, Relaxed);
-            task::yield_now();
-        }
-    });
-    let start = Start::default();
-    let go = start.clone();
-    let main = build().spawn(move || {
-        go.wait();
-        (0..100).for_each(|_| task::yield_now());
-        watch.begin();
-        for _ in 0..STEPS {
-            let guard = migrate_disable();
-            let inner = migrate_disable();
-            hits.get(&guard).fetch_add(1, Relaxed);
-            task::yield_now();
-            drop(inner);
-            task::checkpoint();
-            drop(guard);
-        }
-        watch.end();
-        over.store(true, SeqCst);
-    });
-    start.give();
-    main.join().unwrap();
-    peer.join().unwrap();
-    assert!(turns.load(Relaxed) >= STEPS, "each yield gave way");
-}
-
-const VOLLEYS: u64 = 10_000;
-
-/// Two tasks on two CPUs that wake each other, each CPU polling while the other runs.
-fn wake_across(runtime: &Exclusive, watch: impl Watch + Clone) {
-    let mark_ends = |watch: &_, round: u64| match round {
-        100 => Watch::begin(watch),
-        round if round == VOLLEYS + 100 => Watch::end(watch),
-        _ => {}
-    };
-    let other_watch = watch.clone();
-    let turn = Arc::new(AtomicU64::new(0));
-    let build = |cpu| {
-        runtime
-            .build_task()
-            .priority(prio(50))
-            .affinity(only(runtime, cpu))
-    };
-    let (send, receive) = std::sync::mpsc::channel::<Task>();
-    let turns = turn.clone();
-    let pong = build(1).spawn(move || {
-        let ping = receive.recv().unwrap();
-        for round in 0..VOLLEYS + 200 {
-            mark_ends(&other_watch, round);
-            while turns.load(SeqCst) != 2 * round + 1 {
-                task::park();
-            }
-            turns.store(2 * round + 2, SeqCst);
-            ping.unpark();
-        }
-    });
-    let (turns, partner) = (turn.clone(), pong.task());
-    let start = Start::default();
-    let go = start.clone();
-    let ping = build(0).spawn(move || {
-        go.wait();
-        for round in 0..VOLLEYS + 200 {
-            mark_ends(&watch, round);
-            while turns.load(SeqCst) != 2 * round {
-                task::park();
-            }
-            turns.store(2 * round + 1, SeqCst);
-            partner.unpark();
-        }
-    });
-    send.send(ping.task()).unwrap();
-    start.give();
-    ping.join().unwrap();
-    pong.join().unwrap();
-    let slots = runtime.stats().wakes_slot;
-    assert!(slots > VOLLEYS, "{slots} wakes went to a polling CPU");
-}
-
-/// A task that is woken by one above it on the same CPU, which preempts.
-fn wake_on_one_cpu(runtime: &Exclusive, watch: impl Watch) {
-    let build = |value| {
-        runtime
-            .build_task()
-            .priority(prio(value))
-            .affinity(only(runtime, 0))
-    };
-    let woken = Arc::new(AtomicU64::new(0));
-    let (seen, total) = (woken.clone(), VOLLEYS + 101);
-    let high = build(60).spawn(move || {
-        while seen.fetch_add(1, SeqCst) < total {
-            task::park();
-        }
-    });
-    let partner = high.task();
-    let start = Start::default();
-    let go = start.clone();
-    let low = build(50).spawn(move || {
-        go.wait();
-        (0..100).for_each(|_| partner.unpark());
-        watch.begin();
-        (0..VOLLEYS).for_each(|_| partner.unpark());
-        watch.end();
-        partner.unpark(); // this one lets it end
-    });
-    start.give();
-    low.join().unwrap();
-    high.join().unwrap();
-    assert_eq!(woken.load(SeqCst), total + 1, "each wake preempted");
 }
 
 #[derive(Clone)]
@@ -221,40 +72,78 @@ struct CountAllocations;
 
 impl Watch for CountAllocations {
     fn begin(&self) {
-        CALLS.store(0, SeqCst);
-        ARMED.store(true, SeqCst);
+        let free =
+            |place: &&AtomicI32| place.compare_exchange(0, carrier(), SeqCst, SeqCst).is_ok();
+        assert!(
+            WATCHED.iter().find(free).is_some(),
+            "two are watched at most"
+        );
     }
 
     fn end(&self) {
-        ARMED.store(false, SeqCst);
+        let own = |place: &&AtomicI32| place.compare_exchange(carrier(), 0, SeqCst, SeqCst).is_ok();
+        assert!(
+            WATCHED.iter().find(own).is_some(),
+            "the steps end on the thread on which they began"
+        );
     }
+}
+
+/// Allocations and releases of the watched threads since the last call.
+fn counted() -> (u64, u64) {
+    (ALLOCATIONS.swap(0, SeqCst), RELEASES.swap(0, SeqCst))
 }
 
 #[test]
 fn the_allocator_of_this_test_counts() {
-    CountAllocations.begin();
-    drop(std::hint::black_box(Box::new(7)));
-    CountAllocations.end();
-    assert!(CALLS.load(SeqCst) >= 2);
+    let runtime = patient();
+    with_a_slip(&runtime, CountAllocations, || {
+        drop(std::hint::black_box(Box::new(7)));
+    });
+    assert_eq!(counted(), (1, 1));
 }
 
 #[test]
 fn switches_guards_and_wakes_allocate_nothing() {
     let runtime = patient();
     yield_and_hold(&runtime, CountAllocations);
-    assert_eq!(CALLS.load(SeqCst), 0, "yields and guards");
+    assert_eq!(counted(), (0, 0), "yields and guards");
     wake_on_one_cpu(&runtime, CountAllocations);
-    assert_eq!(CALLS.load(SeqCst), 0, "wakes on one CPU");
+    assert_eq!(counted(), (0, 0), "wakes on one CPU");
     if has_two_cpus(&runtime) {
         wake_across(&runtime, CountAllocations);
-        assert_eq!(CALLS.load(SeqCst), 0, "wakes of a polling CPU");
+        assert_eq!(counted(), (0, 0), "wakes of a polling CPU");
     }
 }
 
-/// Calls of the allocator for each spawn and join of `closure`, above and below the spawner.
-fn calls_per_task<T: Send + 'static>(closure: impl FnOnce() -> T + Clone + Send + 'static) -> u64 {
+#[test]
+fn timers_allocate_nothing() {
+    timers(&patient(), CountAllocations);
+    assert_eq!(counted(), (0, 0));
+}
+
+/// The task, with its closure and its result; `docs/hotpath.md` says it, too.
+const ALLOCATIONS_PER_SPAWN: u64 = 1;
+
+#[test]
+fn a_spawn_allocates_once_and_a_join_gives_it_back() {
+    let runtime = patient();
+    assert!(
+        runtime.cpus() <= 64,
+        "a larger affinity would allocate, too"
+    );
+    spawn_and_join(&runtime, CountAllocations);
+    let all = 2 * SPAWNS * ALLOCATIONS_PER_SPAWN;
+    assert_eq!(counted(), (all, all));
+}
+
+/// Allocations for each spawn and join of `closure`, above and below the spawner.
+fn allocations_per_task<T: Send + 'static>(
+    closure: impl FnOnce() -> T + Clone + Send + 'static,
+) -> u64 {
     const TASKS: u64 = 2_000;
-    let runtime = common::builder()
+    let builder = common::builder();
+    let runtime = builder
         .map(|builder| builder.cpus(Cpus::Count(1)))
         .build()
         .unwrap();
@@ -266,21 +155,21 @@ fn calls_per_task<T: Send + 'static>(closure: impl FnOnce() -> T + Clone + Send 
         CountAllocations.end();
     });
     spawner.join().unwrap();
-    let calls = CALLS.load(SeqCst);
-    assert_eq!(calls % TASKS, 0, "{calls} calls for {TASKS} tasks");
-    calls / TASKS
+    let (allocations, releases) = counted();
+    assert_eq!(allocations, releases);
+    assert_eq!(allocations % TASKS, 0, "{allocations} for {TASKS} tasks");
+    allocations / TASKS
 }
 
 #[test]
 fn a_task_is_one_allocation_and_what_does_not_fit_into_it_one_more_each() {
-    const ONE: u64 = 2; // to make it and to free it
     let (fits, large) = ([1u64; 12], [1u64; 13]);
-    assert_eq!(calls_per_task(|| ()), ONE);
-    assert_eq!(calls_per_task(move || fits[3]), ONE);
-    assert_eq!(calls_per_task(|| [1u64; 11]), ONE);
-    assert_eq!(calls_per_task(move || large[3]), 2 * ONE);
-    assert_eq!(calls_per_task(|| [1u64; 13]), 2 * ONE);
-    assert_eq!(calls_per_task(move || large), 3 * ONE);
+    assert_eq!(allocations_per_task(|| ()), 1);
+    assert_eq!(allocations_per_task(move || fits[3]), 1);
+    assert_eq!(allocations_per_task(|| [1u64; 11]), 1);
+    assert_eq!(allocations_per_task(move || large[3]), 2);
+    assert_eq!(allocations_per_task(|| [1u64; 13]), 2);
+    assert_eq!(allocations_per_task(move || large), 3);
 }
 
 const CPUS: usize = 0;
@@ -302,6 +191,9 @@ impl Watch for Mark {
         self.begin();
     }
 }
+
+/// A system call that the runtime never makes; the child makes it once, for the observer to see.
+const SLIP: libc::c_long = libc::SYS_getpgrp;
 
 /// The body of the child; does nothing in an ordinary run.
 #[test]
@@ -334,6 +226,12 @@ fn the_process_that_is_watched() {
         .for_each(|handle| handle.join().unwrap());
     yield_and_hold(&runtime, Mark);
     wake_on_one_cpu(&runtime, Mark);
+    spawn_and_join(&runtime, Mark);
+    timers(&runtime, Mark);
+    with_a_slip(&runtime, Mark, || {
+        // SAFETY: the call takes no argument.
+        let _ = unsafe { libc::syscall(SLIP) };
+    });
     if runtime.cpus() > 1 {
         wake_across(&runtime, Mark);
     }
@@ -361,7 +259,7 @@ impl Observed {
 }
 
 #[test]
-fn switches_guards_and_wakes_make_no_system_call() {
+fn switches_guards_wakes_spawns_and_timers_make_no_system_call() {
     let words = SharedWords::new();
     let mut child = words.start_child("the_process_that_is_watched");
     let tids = loop {
@@ -392,10 +290,10 @@ fn switches_guards_and_wakes_make_no_system_call() {
         "marks {:?}, {} system calls outside",
         observed.marks, observed.outside
     );
-    // Two sections on the first CPU, and one on the first two.
+    // Five sections on the first CPU, and one on the first two.
     let wanted: BTreeMap<i32, usize> = match tids[..] {
-        [only] => BTreeMap::from([(only, 4)]),
-        [first, second, ..] => BTreeMap::from([(first, 6), (second, 2)]),
+        [only] => BTreeMap::from([(only, 10)]),
+        [first, second, ..] => BTreeMap::from([(first, 12), (second, 2)]),
         [] => unreachable!("a runtime has a CPU"),
     };
     assert_eq!(
@@ -409,8 +307,8 @@ fn switches_guards_and_wakes_make_no_system_call() {
     assert!(observed.outside > 0, "the observer sees system calls");
     assert_eq!(
         observed.inside,
-        [],
-        "system calls of workers (thread, number)"
+        [(tids[0], SLIP as u64)],
+        "nothing but the deliberate slip: system calls of workers (thread, number)"
     );
 }
 

@@ -21,6 +21,8 @@ pub(super) enum Action {
     },
     /// The rules of `cargo xtask tidy`, in this process.
     Tidy,
+    /// Counts instructions, where the host has valgrind.
+    Callgrind,
     /// Builds test executables and keeps those of the named packages (folders below the root) for
     /// [`Action::RunTests`].
     BuildTests {
@@ -188,6 +190,12 @@ pub(super) const STEPS: &[Step] = &[
         "real-time tests, unprivileged and with 64 KiB of lockable memory",
         Mode::SmallMemlock,
     ),
+    cargo("machine code of the hot paths", 300, &["xtask", "hotpath"]),
+    Step {
+        name: "instructions of the hot paths",
+        limit: Duration::from_secs(120),
+        action: Action::Callgrind,
+    },
     Step {
         name: "documentation",
         limit: Duration::from_secs(300),

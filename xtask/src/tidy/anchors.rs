@@ -3,9 +3,10 @@
 //! A protocol page beside the code is read as long as the code points at it. Rename a heading and
 //! the pointer leads nowhere; rustdoc does not look at it, and no reader reports it. Checked are
 //! relative links in Markdown files, and links to Markdown files in `//!` and `///` docs: the file
-//! exists, and so does the anchor. Where the text of a link is an identifier and its target a Rust
-//! file, as in a table of tests, that file has a function of this name. Web addresses are not
-//! checked, because a check must not depend on the network.
+//! exists, and so does the anchor. The anchor of a Rust file is the name of a function; and where the text
+//! of a link is an identifier and its target a Rust file, that file has a function of this name, for
+//! pages that say which test shows a claim. Web addresses are not checked, because a check must not
+//! depend on the network.
 
 use super::Finding;
 use super::markdown::{anchors, identifier_links, link_targets, prose};
@@ -95,8 +96,16 @@ fn broken(tree: &Tree, from: &File, target: &str) -> Option<String> {
             "the link `{target}` leads to no file ({path}), correct it"
         ));
     }
-    let page = tree.file(&path).filter(|file| file.path.ends_with(".md"))?;
     let anchor = anchor.filter(|anchor| !anchor.is_empty())?;
+    let page = tree.file(&path)?;
+    if page.is_rust() {
+        let declared = format!("fn {anchor}(");
+        return (!page.text.contains(&declared))
+            .then(|| format!("the link `{target}` names no function of {path}, correct it"));
+    }
+    if !page.path.ends_with(".md") {
+        return None;
+    }
     let known = anchors(page.lines());
     (!known.iter().any(|known| known == anchor)).then(|| {
         format!(
@@ -173,6 +182,19 @@ mod tests {
             ]
         );
         assert_eq!(findings("README.md", "# One\n[a](#two)").len(), 1);
+    }
+
+    #[test]
+    fn the_anchor_of_a_rust_file_is_a_function() {
+        let test = ("tests/a.rs", "#[test]\nfn it_holds() {}\n");
+        let findings = |text| printed(&check(&Tree::of(&[test, ("README.md", text)])));
+        assert_eq!(findings("[shown](tests/a.rs#it_holds)"), [""; 0]);
+        assert_eq!(
+            findings("[shown](tests/a.rs#it_hold)"),
+            [
+                "README.md:1: the link `tests/a.rs#it_hold` names no function of tests/a.rs, correct it"
+            ]
+        );
     }
 
     #[test]

@@ -86,6 +86,11 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule {
+        package: "corelane-probes",
+        may_use: &["corelane", "corelane-sched"],
+        never: &[],
+    },
+    Rule {
         package: "xtask",
         may_use: &[],
         never: &[],
