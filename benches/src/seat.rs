@@ -7,11 +7,15 @@
 //! Raw here: one libc call that sets the caller's policy. Tested below.
 
 use core::fmt;
+use std::sync::{Arc, Barrier};
 use std::thread::{Builder, JoinHandle};
 
+use corelane_os::clock;
 use corelane_os::cpuset::KernelCpu;
 use corelane_os::thread::{self, PinError};
 use nix::errno::Errno;
+
+use crate::{Block, involuntary_switches};
 
 /// Where a thread runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,32 @@ impl Seat {
     }
 }
 
+/// Runs `body` on two new threads on their seats, which begin when both are seated, and returns the
+/// block of the `2 * each` operations between the first start and the last end. `body` gets 0 or 1.
+///
+/// # Panics
+/// As [`Seat::start`], if `body` does, and if there was no operation.
+pub fn run_both(
+    seats: [Seat; 2],
+    each: u64,
+    body: impl Fn(usize) + Send + Sync + 'static,
+) -> Block {
+    let (both_seated, body) = (Arc::new(Barrier::new(2)), Arc::new(body));
+    let start = |one: usize| {
+        let (both_seated, body) = (both_seated.clone(), body.clone());
+        seats[one].start(move || {
+            both_seated.wait();
+            let (start_ns, before) = (clock::now_ns(), involuntary_switches());
+            body(one);
+            (start_ns, clock::now_ns(), involuntary_switches() - before)
+        })
+    };
+    let ends = [start(0), start(1)].map(|thread| thread.join().expect("a seated thread returns"));
+    let start_ns = ends[0].0.min(ends[1].0);
+    let end_ns = ends[0].1.max(ends[1].1);
+    Block::of_throughput(2 * each, end_ns - start_ns, ends[0].2 + ends[1].2)
+}
+
 fn set_fifo(level: u8) -> Result<(), Errno> {
     let parameter = libc::sched_param {
         sched_priority: i32::from(level),
@@ -122,6 +152,19 @@ mod tests {
                 assert_eq!(policy, Ok(Policy::Other));
             }
         }
+    }
+
+    #[test]
+    fn both_run_their_part() {
+        let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
+        let sum = Arc::new(core::sync::atomic::AtomicUsize::new(0));
+        let both = [Seat { cpu, level: None }; 2];
+        let block = run_both(both, 5, {
+            let sum = sum.clone();
+            move |one| drop(sum.fetch_add(one + 1, core::sync::atomic::Ordering::Relaxed))
+        });
+        assert_eq!(sum.load(core::sync::atomic::Ordering::Relaxed), 3);
+        assert_eq!(block.costs, [block.length_ns as f64 / 10.0]);
     }
 
     #[test]
