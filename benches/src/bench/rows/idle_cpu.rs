@@ -3,14 +3,14 @@
 //! A worker that polls for ever answers soonest and burns a CPU. The default polls for 50 us and then
 //! sleeps, so an idle runtime should cost nothing at all. Compared with one whole CPU, which is the share
 //! that it takes, and with an idle tokio runtime of as many workers. Both runtimes are built before the
-//! time that counts, and have had time to settle. A share below that of a microsecond in the whole
-//! block counts as one microsecond, so that nothing divided by nothing is 1.
+//! time that counts, and have had time to settle; what counts is the CPU time of the threads that they
+//! started. Less than a microsecond counts as one, so that nothing divided by nothing is 1.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use corelane_benches::{Block, Claim, Load, Plan, Site, Stopwatch, Unit};
+use corelane_benches::{Block, Claim, Load, Plan, Site, Unit};
 
-use crate::cpu_time::Spent;
+use crate::cpu_time::Threads;
 use crate::rows::Row;
 use crate::run::Run;
 
@@ -36,35 +36,37 @@ fn compare(run: &mut Run) {
         ..run.plan
     };
     let mut ours = |length_ms| {
+        let before = Threads::all();
         let runtime = site.runtime(&site.all()).build();
-        let runtime = runtime.expect("a runtime on every CPU");
-        let (share, block) = share_of_sleep(length_ms);
-        drop(runtime);
-        Block {
-            costs: [share, share],
-            ..block
-        }
+        let _runtime = runtime.expect("a runtime on every CPU");
+        let share = share_of_sleep(&before, length_ms);
+        block([share, share], length_ms)
     };
     let mut peer = |length_ms| {
+        let before = Threads::all();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(site.cpus()).build();
-        let runtime = runtime.expect("a tokio runtime");
-        let (share, block) = share_of_sleep(length_ms);
-        drop(runtime);
-        Block {
-            costs: [1.0, share],
-            ..block
-        }
+        let _runtime = runtime.expect("a tokio runtime");
+        block([1.0, share_of_sleep(&before, length_ms)], length_ms)
     };
     run.compare_each(claims, &[], &plan, &mut ours, &mut peer);
 }
 
-/// Sleeps, and returns the share of a CPU that the process took meanwhile.
-fn share_of_sleep(length_ms: u64) -> (f64, Block<2>) {
+/// Nothing is interrupted that has nothing to do.
+fn block(costs: [f64; 2], length_ms: u64) -> Block<2> {
+    Block {
+        costs,
+        length_ns: length_ms * 1_000_000,
+        interruptions: 0,
+    }
+}
+
+/// Sleeps, and returns the share of a CPU that the threads started after `before` took meanwhile.
+fn share_of_sleep(before: &Threads, length_ms: u64) -> f64 {
     std::thread::sleep(SETTLING);
-    let (watch, spent) = (Stopwatch::start(), Spent::watch());
+    let threads = before.started_since();
+    let (start, before_ns) = (Instant::now(), threads.spent_ns());
     std::thread::sleep(Duration::from_millis(length_ms));
-    let spent_ns = spent.ns().max(RESOLUTION_NS);
-    let block = watch.block([0.0; 2]);
-    (spent_ns as f64 / block.length_ns as f64, block)
+    let spent_ns = (threads.spent_ns() - before_ns).max(RESOLUTION_NS);
+    spent_ns as f64 / start.elapsed().as_nanos() as f64
 }

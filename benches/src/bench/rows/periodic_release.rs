@@ -2,8 +2,8 @@
 //!
 //! The kernel wakes a sleeper some microseconds late: a timer interrupt, an idle CPU to leave, a context
 //! switch. The executor sleeps short of the deadline and spins the rest. Spinning is cheap to win with,
-//! so the CPU time of the process while our arm runs is a line of its own, as a share of one CPU. The peer
-//! is `clock_nanosleep` to the same kind of deadline in a FIFO thread on the same CPU and level.
+//! so the CPU time of all threads of the runtime is a line of its own, as a share of one CPU. The peer is
+//! `clock_nanosleep` to the same kind of deadline in a FIFO thread on the same CPU and level.
 //!
 //! The tail is that of one block, 100 releases; what is judged is the median of the rounds' ratios, not
 //! the worst of the run.
@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 
-use crate::cpu_time;
+use crate::cpu_time::Threads;
 use crate::one_cpu::OneCpu;
 use crate::rows::Row;
 use crate::run::Run;
@@ -39,7 +39,9 @@ const RELEASES: u64 = 100;
 const WARM_UP: u64 = 3;
 
 fn compare(run: &mut Run) {
+    let before = Threads::all();
     let cpu = OneCpu::new(&run.site);
+    let threads = before.started_since();
     let peer = "clock_nanosleep, FIFO thread";
     let claims = [
         Claim::latency(peer).case("p50").at_most(TARGET_MIDDLE),
@@ -53,13 +55,13 @@ fn compare(run: &mut Run) {
         load: Load::Operations(RELEASES),
         ..run.plan
     };
-    let mut ours = |releases| corelane(&cpu, releases);
+    let mut ours = |releases| corelane(&cpu, &threads, releases);
     let mut peer = |releases| kernel(&cpu, releases);
     run.compare_each(claims, &[Need::Fifo], &plan, &mut ours, &mut peer);
 }
 
-fn corelane(cpu: &OneCpu, releases: u64) -> Block<3> {
-    let spent = cpu_time::Spent::watch();
+fn corelane(cpu: &OneCpu, threads: &Threads, releases: u64) -> Block<3> {
+    let before_ns = threads.spent_ns();
     let block = cpu.in_task(move || {
         let (watch, start) = (Stopwatch::start(), Instant::now());
         let release = |n: u32| {
@@ -69,7 +71,7 @@ fn corelane(cpu: &OneCpu, releases: u64) -> Block<3> {
         };
         lateness(watch, releases, release)
     });
-    let share = spent.ns() as f64 / block.length_ns as f64;
+    let share = (threads.spent_ns() - before_ns) as f64 / block.length_ns as f64;
     Block {
         costs: [block.costs[0], block.costs[1], share],
         length_ns: block.length_ns,
