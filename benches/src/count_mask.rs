@@ -146,7 +146,9 @@ mod tests {
             below in 1u8..=99, holes in any::<u64>(),
         ) {
             let (ours, port) = (Cpupri::new(cpus), CountMask::new(cpus));
-            (0..cpus).for_each(|cpu| drop(ours.set(CpuId::new(cpu), Level::IDLE)));
+            for cpu in 0..cpus {
+                ours.set(CpuId::new(cpu), Level::IDLE);
+            }
             for (cpu, prio) in changes {
                 let cpu = CpuId::new(cpu.index(cpus));
                 ours.set(cpu, level(prio));

@@ -130,6 +130,7 @@ fn set_fifo(level: u8) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use corelane_os::thread::{Policy, Tid};
 
     #[test]
@@ -157,13 +158,15 @@ mod tests {
     #[test]
     fn both_run_their_part() {
         let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
-        let sum = Arc::new(core::sync::atomic::AtomicUsize::new(0));
+        let sum = Arc::new(AtomicUsize::new(0));
         let both = [Seat { cpu, level: None }; 2];
         let block = run_both(both, 5, {
             let sum = sum.clone();
-            move |one| drop(sum.fetch_add(one + 1, core::sync::atomic::Ordering::Relaxed))
+            move |one| {
+                sum.fetch_add(one + 1, Relaxed);
+            }
         });
-        assert_eq!(sum.load(core::sync::atomic::Ordering::Relaxed), 3);
+        assert_eq!(sum.load(Relaxed), 3);
         assert_eq!(block.costs, [block.length_ns as f64 / 10.0]);
     }
 

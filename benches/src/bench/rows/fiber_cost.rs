@@ -81,10 +81,12 @@ impl Probe {
     pub(crate) fn run(self) {
         let before = Kept::now();
         let waiting = Arc::new(AtomicUsize::new(0));
-        // Alive until the end of the process.
-        let keep: Box<dyn std::any::Any> = match self {
-            Probe::Fibers => Box::new(fibers(&waiting)),
-            Probe::Threads => Box::new(threads(&waiting)),
+        let runtime = match self {
+            Probe::Fibers => Some(fibers(&waiting)),
+            Probe::Threads => {
+                threads(&waiting);
+                None
+            }
         };
         // Acquire: pairs with `wait`. A probe that hangs here is ended by its watchdog.
         while waiting.load(Acquire) < TASKS {
@@ -99,7 +101,8 @@ impl Probe {
             each(after.bytes, before.bytes),
             each(after.threads, before.threads)
         );
-        std::mem::forget(keep);
+        // Its tasks wait for ever; the end of the process ends them.
+        std::mem::forget(runtime);
     }
 }
 
