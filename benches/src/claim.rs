@@ -16,9 +16,11 @@ const DROPPED_MAX: f64 = 0.5;
 /// Below so many rounds a 95 % interval of a median says nothing.
 const ROUNDS_KEPT_MIN: usize = 10;
 
-/// How far a self-control may be from 1: a mean over thousands of operations, the middle of some
-/// dozens of latencies, the tail of a hundred, and what is counted or accounted rather than timed.
+/// How far a self-control may be from 1: a mean over thousands of operations; the same where two CPUs
+/// take a line from each other, in turns of no fixed length; the middle of some dozens of latencies; the
+/// tail of some hundreds; and what is counted or accounted rather than timed.
 const CONTROL_THROUGHPUT: f64 = 0.03;
+const CONTROL_CONTENDED: f64 = 0.15;
 const CONTROL_LATENCY: f64 = 0.08;
 const CONTROL_TAIL: f64 = 0.25;
 const CONTROL_COUNT: f64 = 0.10;
@@ -91,6 +93,11 @@ impl Claim {
     /// A claim about the mean cost of an operation.
     pub fn throughput(peer: impl Into<String>) -> Claim {
         Claim::new(peer, CONTROL_THROUGHPUT, Unit::Ns)
+    }
+
+    /// A claim about the mean cost of an operation between CPUs that contend.
+    pub fn contended(peer: impl Into<String>) -> Claim {
+        Claim::new(peer, CONTROL_CONTENDED, Unit::Ns)
     }
 
     /// A claim about the middle latency of an operation.

@@ -61,7 +61,7 @@ pub use exchange::{Exchange, GapNs};
 pub use facts::{Fact, facts};
 pub use interval::Interval;
 pub use random::Random;
-pub use seat::{Seat, SeatError, run_both};
+pub use seat::{Seat, SeatError, run_both, time_both};
 pub use site::{Need, Site};
 pub use stamp::Stamp;
 pub use table::{Line, Table};

@@ -93,30 +93,46 @@ impl Seat {
     }
 }
 
-/// Runs `body` on two new threads on their seats, which begin when both are seated, and returns the
-/// block of the `2 * each` operations between the first start and the last end. `body` gets 0 or 1.
+/// Runs `body` on two new threads on their seats, 0 and 1, which begin when both are seated.
+///
+/// A thread that was started while another spins at a real-time level may begin its life on that CPU,
+/// as an ordinary thread, and wait there until the kernel's fair server has mercy.
 ///
 /// # Panics
-/// As [`Seat::start`], if `body` does, and if there was no operation.
-pub fn run_both(
+/// As [`Seat::start`], and if `body` does.
+pub fn run_both<T: Send + 'static>(
     seats: [Seat; 2],
-    each: u64,
-    body: impl Fn(usize) + Send + Sync + 'static,
-) -> Block {
+    body: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> [T; 2] {
     let (both_seated, body) = (Arc::new(Barrier::new(2)), Arc::new(body));
     let start = |one: usize| {
         let (both_seated, body) = (both_seated.clone(), body.clone());
         seats[one].start(move || {
             both_seated.wait();
-            let (start_ns, before) = (clock::now_ns(), involuntary_switches());
-            body(one);
-            (start_ns, clock::now_ns(), involuntary_switches() - before)
+            body(one)
         })
     };
-    let ends = [start(0), start(1)].map(|thread| thread.join().expect("a seated thread returns"));
-    let start_ns = ends[0].0.min(ends[1].0);
-    let end_ns = ends[0].1.max(ends[1].1);
-    Block::of_throughput(2 * each, end_ns - start_ns, ends[0].2 + ends[1].2)
+    [start(0), start(1)].map(|thread| thread.join().expect("a seated thread returns"))
+}
+
+/// The block of `2 * each` operations, half of them on each of two seats, between the first start and the
+/// last end.
+///
+/// # Panics
+/// As [`run_both`], and if there was no operation.
+pub fn time_both(
+    seats: [Seat; 2],
+    each: u64,
+    body: impl Fn(usize) + Send + Sync + 'static,
+) -> Block {
+    let [one, other] = run_both(seats, move |one| {
+        let (start_ns, before) = (clock::now_ns(), involuntary_switches());
+        body(one);
+        let end_ns = clock::now_ns();
+        (start_ns, end_ns, involuntary_switches() - before)
+    });
+    let length_ns = one.1.max(other.1) - one.0.min(other.0);
+    Block::of_throughput(2 * each, length_ns, one.2 + other.2)
 }
 
 fn set_fifo(level: u8) -> Result<(), Errno> {
@@ -160,7 +176,7 @@ mod tests {
         let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
         let sum = Arc::new(AtomicUsize::new(0));
         let both = [Seat { cpu, level: None }; 2];
-        let block = run_both(both, 5, {
+        let block = time_both(both, 5, {
             let sum = sum.clone();
             move |one| {
                 sum.fetch_add(one + 1, Relaxed);

@@ -11,6 +11,7 @@
 
 mod baselines;
 mod cpu_time;
+mod cpupri;
 mod may_worker;
 mod one_cpu;
 mod options;

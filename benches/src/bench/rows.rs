@@ -1,6 +1,7 @@
 //! The list of rows. A row is a file in `rows/` with a constant `ROW`, and a line in [`ROWS`].
 
-mod cpupri;
+mod cpupri_find;
+mod cpupri_set;
 mod event_ring;
 mod fiber_cost;
 mod guard;
@@ -38,8 +39,8 @@ pub(crate) const ROWS: &[Row] = &[
     wake_higher::ROW,
     periodic_release::ROW,
     guard::ROW,
-    cpupri::FIND,
-    cpupri::SET,
+    cpupri_find::ROW,
+    cpupri_set::ROW,
     fiber_cost::ROW,
     idle_cpu::ROW,
     event_ring::ROW,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use corelane::{TaskBuilder, task};
 use corelane_benches::{
     Block, Doorbell, Exchange, GapNs, Random, Seat, Stamp, Stopwatch, involuntary_switches,
-    middle_ns,
+    middle_ns, run_both,
 };
 
 /// How two threads wake each other.
@@ -76,22 +76,21 @@ pub(crate) fn threads(
     way: &'static Way,
     wakes: u64,
 ) -> Block {
-    let (exchange, doorbell) = (Arc::new(Exchange::default()), Arc::new(Doorbell::default()));
-    let woken = woken.start({
-        let (exchange, doorbell) = (exchange.clone(), doorbell.clone());
-        move || {
+    let (exchange, doorbell) = (Exchange::default(), Doorbell::default());
+    let [waker, woken] = run_both([waker, woken], move |one| match one {
+        0 => {
+            exchange.await_ready();
+            let plan = (wakes, way.gap);
+            sample(&exchange, stamp, plan, || (way.ring)(&doorbell))
+        }
+        _ => {
             let mut seen = 0;
-            serve(&exchange, stamp, || seen = (way.wait)(&doorbell, seen))
+            let wait = || seen = (way.wait)(&doorbell, seen);
+            let interruptions = serve(&exchange, stamp, wait);
+            Block::of_throughput(wakes, 0, interruptions)
         }
     });
-    exchange.await_ready();
-    let waker = waker.start(move || {
-        sample(&exchange, stamp, (wakes, way.gap), || {
-            (way.ring)(&doorbell);
-        })
-    });
-    let block = waker.join().expect("the waker returns");
-    with(block, woken.join().expect("the woken returns"))
+    with(waker, woken.interruptions)
 }
 
 /// Runs `one_way` with half of the wakes from either end, 0 and 1. The cost is the mean of the two

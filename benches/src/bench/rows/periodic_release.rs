@@ -5,7 +5,7 @@
 //! so the CPU time of all threads of the runtime is a line of its own, as a share of one CPU. The peer is
 //! `clock_nanosleep` to the same kind of deadline in a FIFO thread on the same CPU and level.
 //!
-//! The tail is that of one block, 100 releases; what is judged is the median of the rounds' ratios, not
+//! The tail is that of one block, 200 releases; what is judged is the median of the rounds' ratios, not
 //! the worst of the run.
 
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const TARGET_TAIL: f64 = 0.25;
 const TARGET_CPU: f64 = 0.1;
 
 const PERIOD: Duration = Duration::from_millis(1);
-const RELEASES: u64 = 100;
+const RELEASES: u64 = 200;
 
 /// The first releases of a block do not count: the runtime learns how late its host is.
 const WARM_UP: u64 = 3;

@@ -31,7 +31,7 @@ const NEEDS: &[Need] = &[Need::TwoCpus, Need::Fifo];
 type Job = Box<dyn FnOnce() + Send>;
 
 fn compare(run: &mut Run) {
-    let claim = Claim::throughput("crossbeam-channel to a FIFO thread");
+    let claim = Claim::contended("crossbeam-channel to a FIFO thread");
     if run.leaves_out(core::slice::from_ref(&claim), NEEDS) {
         return;
     }

@@ -7,7 +7,7 @@
 //! thousands of yields.
 
 use corelane::{Priority, task};
-use corelane_benches::{Block, Claim, Need, Seat, Stopwatch, run_both};
+use corelane_benches::{Block, Claim, Need, Seat, Stopwatch, time_both};
 
 use crate::may_worker;
 use crate::one_cpu::OneCpu;
@@ -55,7 +55,7 @@ pub(crate) fn corelane(cpu: &OneCpu, yields: u64) -> Block {
 /// So many yields, half by each of two kernel threads on one seat.
 pub(crate) fn sched_yield(seat: Seat, yields: u64) -> Block {
     let each = yields / 2;
-    let block = run_both([seat; 2], each, move |_| {
+    let block = time_both([seat; 2], each, move |_| {
         (0..each).for_each(|_| kernel_yield());
     });
     Block {

@@ -1,24 +1,32 @@
-//! How busy the CPUs are, who asks for one, and where the asker may run.
+//! How busy the CPUs are, who asks for one, and where the asker may run: the shapes in which the two
+//! schemes differ most.
+//!
+//! | shape | what it shows |
+//! |---|---|
+//! | all busy | nothing is lower: the port reads a count for each level below the asker's |
+//! | last idle | the only idle CPU is the last: the port finds it at its first count, we scan |
+//! | affinity | many CPUs are lower, and the asker may run on four of them only: the port meets mask after mask |
+//! | mixed | every CPU at a random level, the asker at a random priority |
 
 use corelane_benches::Random;
 
 /// One state of all CPUs and a question about it.
-pub(super) struct Shape {
-    pub(super) name: &'static str,
+pub(crate) struct Shape {
+    pub(crate) name: &'static str,
     /// The priority of a CPU of so many; 0 is idle.
-    pub(super) prio: fn(cpu: usize, cpus: usize, random: &mut Random) -> u8,
+    pub(crate) prio: fn(cpu: usize, cpus: usize, random: &mut Random) -> u8,
     /// The CPUs `64 * word..` that the asker may run on, as bits.
-    pub(super) affinity: fn(word: usize, cpus: usize) -> u64,
+    pub(crate) affinity: fn(word: usize, cpus: usize) -> u64,
     /// The priority of an asker.
-    pub(super) asker: fn(random: &mut Random) -> u8,
+    pub(crate) asker: fn(random: &mut Random) -> u8,
 }
 
 /// A priority in the middle.
 const ASKER: u8 = 50;
 
-pub(super) const SHAPES: [Shape; 4] = [ALL_BUSY, LAST_IDLE, AFFINITY, MIXED];
+pub(crate) const SHAPES: [Shape; 4] = [ALL_BUSY, LAST_IDLE, AFFINITY, MIXED];
 
-pub(super) const ALL_BUSY: Shape = Shape {
+const ALL_BUSY: Shape = Shape {
     name: "all busy",
     prio: |cpu, _, _| busy(cpu),
     affinity: |_, _| u64::MAX,
@@ -49,7 +57,7 @@ const AFFINITY: Shape = Shape {
     asker: |_| ASKER,
 };
 
-pub(super) const MIXED: Shape = Shape {
+pub(crate) const MIXED: Shape = Shape {
     name: "mixed",
     prio: |_, _, random| random.below(100) as u8,
     affinity: |_, _| u64::MAX,
