@@ -104,7 +104,13 @@ mod tests {
 
     #[test]
     fn every_name_is_unique_and_listed() {
+        const README: &str = include_str!("../../README.md");
         for row in ROWS {
+            assert!(
+                README.contains(&format!("\n| `{}` |", row.name)),
+                "{}",
+                row.name
+            );
             assert_eq!(
                 ROWS.iter().filter(|other| other.name == row.name).count(),
                 1
