@@ -7,8 +7,8 @@ use corelane_benches::Plan;
 
 use crate::rows::Probe;
 
-/// So many rounds make a whole run of two to three minutes.
-const ROUNDS: usize = 120;
+/// So many rounds make a whole run of some two minutes.
+const ROUNDS: usize = 80;
 
 /// Operations of Corelane against their peers, as ratios measured in one run.
 ///
