@@ -1,6 +1,6 @@
 //! What the rows share: the site, the plan, and the table that they fill.
 
-use corelane_benches::{Arm, Claim, Duel, Line, Need, Plan, Site, Table, Unit};
+use corelane_benches::{Arm, Claim, Duel, Line, Need, Outcome, Plan, Site, Table, Unit};
 
 use crate::rows::Row;
 
@@ -79,7 +79,7 @@ impl Run {
         true
     }
 
-    fn add(&mut self, claim: Claim, found: Result<corelane_benches::Outcome, Need>) {
+    fn add(&mut self, claim: Claim, found: Result<Outcome, Need>) {
         let row = self.row;
         let line = Line { row, claim, found };
         eprintln!("{line}");
