@@ -12,28 +12,49 @@
 
 use std::time::Duration;
 
+use corelane_os::cpuset::KernelCpu;
+
 use crate::{Block, Disturbance, Interval, Random};
+
+/// How much an arm does in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// As many operations as fill so many nanoseconds, found out for each arm.
+    FillNs(u64),
+    /// Exactly so many operations.
+    Operations(u64),
+}
 
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// Rounds to run, disturbed ones included.
     pub rounds: usize,
-    /// How long a block should last.
-    pub block_ns: u64,
+    /// What a block is filled with.
+    pub load: Load,
     /// The sleep before each block.
     pub pause: Duration,
     /// The seed of the orders.
     pub seed: u64,
 }
 
-impl Default for Plan {
-    fn default() -> Plan {
+impl Plan {
+    /// So many rounds of blocks that starve nobody and still hold thousands of short operations.
+    pub fn of_rounds(rounds: usize) -> Plan {
         Plan {
-            rounds: 80,
-            block_ns: 3_000_000,
+            rounds,
+            load: Load::FillNs(3_000_000),
             pause: Duration::from_millis(3),
             seed: 1,
+        }
+    }
+
+    /// A few short rounds, which show that the arms work and nothing else.
+    pub fn quick() -> Plan {
+        Plan {
+            load: Load::FillNs(300_000),
+            pause: Duration::from_millis(1),
+            ..Plan::of_rounds(4)
         }
     }
 }
@@ -47,10 +68,12 @@ pub struct Outcome {
     pub control_ours: Option<Interval>,
     /// The peer against itself.
     pub control_peer: Option<Interval>,
-    /// The median of our blocks in nanoseconds per operation; for orientation only.
-    pub ours_ns: Option<f64>,
-    /// The median of the peer's blocks in nanoseconds per operation; for orientation only.
-    pub peer_ns: Option<f64>,
+    /// The median of our blocks, in the unit of the claim; for orientation only.
+    pub ours: Option<f64>,
+    /// The median of the peer's blocks, in the unit of the claim; for orientation only.
+    pub peer: Option<f64>,
+    /// The ratios of the rounds that count, in the order they ran.
+    pub ratios: Vec<f64>,
     /// Rounds that count.
     pub rounds_kept: usize,
     /// Rounds dropped because a CPU was stolen from.
@@ -60,34 +83,36 @@ pub struct Outcome {
 }
 
 /// An arm: runs so many operations and reports.
-pub type Arm<'a> = dyn FnMut(u64) -> Block + 'a;
+pub type Arm<'a, const N: usize = 1> = dyn FnMut(u64) -> Block<N> + 'a;
 
 /// Two arms.
-pub struct Duel<'a> {
+pub struct Duel<'a, const N: usize = 1> {
     /// Ours.
-    pub ours: &'a mut Arm<'a>,
+    pub ours: &'a mut Arm<'a, N>,
     /// The peer's.
-    pub peer: &'a mut Arm<'a>,
+    pub peer: &'a mut Arm<'a, N>,
+    /// The CPUs that they run on; none where stolen time does not matter.
+    pub cpus: &'a [KernelCpu],
 }
 
 /// The blocks of one arm in one round, in the order they ran.
-type Pair = [f64; 2];
+type Pair<const N: usize> = [Block<N>; 2];
 
 #[derive(Clone, Copy, Debug)]
-struct Round {
-    ours: Pair,
-    peer: Pair,
+struct Round<const N: usize> {
+    ours: Pair<N>,
+    peer: Pair<N>,
 }
 
-enum Seen {
-    Calm(Round),
+enum Seen<const N: usize> {
+    Calm(Round<N>),
     Stolen,
     Interrupted,
 }
 
-impl Duel<'_> {
-    /// Runs the rounds of `plan`.
-    pub fn run(&mut self, plan: &Plan) -> Outcome {
+impl<const N: usize> Duel<'_, N> {
+    /// Runs the rounds of `plan` and concludes on each of the arms' costs.
+    pub fn run(&mut self, plan: &Plan) -> [Outcome; N] {
         let operations = [calibrate(self.ours, plan), calibrate(self.peer, plan)];
         let mut random = Random::new(plan.seed);
         let (mut calm, mut stolen, mut interrupted) = (Vec::new(), 0, 0);
@@ -98,11 +123,15 @@ impl Duel<'_> {
                 Seen::Interrupted => interrupted += 1,
             }
         }
-        conclude(&calm, stolen, interrupted)
+        core::array::from_fn(|cost| Outcome {
+            rounds_stolen: stolen,
+            rounds_interrupted: interrupted,
+            ..conclude(&calm, cost)
+        })
     }
 
-    fn round(&mut self, plan: &Plan, operations: [u64; 2], ours_outside: bool) -> Seen {
-        let watch = Disturbance::watch();
+    fn round(&mut self, plan: &Plan, operations: [u64; 2], ours_outside: bool) -> Seen<N> {
+        let watch = Disturbance::watch(self.cpus);
         let (mut ours, mut peer) = (Vec::with_capacity(2), Vec::with_capacity(2));
         for outside in [true, false, false, true] {
             std::thread::sleep(plan.pause);
@@ -114,57 +143,62 @@ impl Duel<'_> {
         if watch.has_stolen() {
             return Seen::Stolen;
         }
-        if ours
-            .iter()
-            .chain(&peer)
-            .any(|block: &Block| block.interruptions > 0)
-        {
+        let mut blocks = ours.iter().chain(&peer);
+        if blocks.any(|block| block.interruptions > 0) {
             return Seen::Interrupted;
         }
-        let costs = |blocks: &[Block]| [blocks[0].operation_ns, blocks[1].operation_ns];
         Seen::Calm(Round {
-            ours: costs(&ours),
-            peer: costs(&peer),
+            ours: [ours[0], ours[1]],
+            peer: [peer[0], peer[1]],
         })
     }
 }
 
 /// How many operations fill a block. Doubles until they nearly do, which warms the arm up as well.
-fn calibrate(arm: &mut Arm<'_>, plan: &Plan) -> u64 {
+fn calibrate<const N: usize>(arm: &mut Arm<'_, N>, plan: &Plan) -> u64 {
     const OPERATIONS_MAX: u64 = 1 << 24;
+    let block_ns = match plan.load {
+        Load::FillNs(block_ns) => block_ns,
+        Load::Operations(operations) => return operations,
+    };
     let mut operations = 16;
     loop {
         std::thread::sleep(plan.pause);
         let length_ns = arm(operations).length_ns.max(1);
-        if length_ns >= plan.block_ns / 4 || operations >= OPERATIONS_MAX {
-            let scaled = operations as f64 * plan.block_ns as f64 / length_ns as f64;
+        if length_ns >= block_ns / 4 || operations >= OPERATIONS_MAX {
+            let scaled = operations as f64 * block_ns as f64 / length_ns as f64;
             return (scaled as u64).clamp(16, OPERATIONS_MAX);
         }
         operations *= 2;
     }
 }
 
-fn conclude(calm: &[Round], rounds_stolen: usize, rounds_interrupted: usize) -> Outcome {
-    let ratio = |round: &Round| sum(round.ours) / sum(round.peer);
+/// What the calm rounds say about one of the costs.
+fn conclude<const N: usize>(calm: &[Round<N>], cost: usize) -> Outcome {
+    let ratio = |round: &Round<N>| sum(&round.ours, cost) / sum(&round.peer, cost);
     let ratios: Vec<f64> = calm.iter().map(ratio).collect();
     Outcome {
         ratio: Interval::of(&ratios),
-        control_ours: control(calm, |round| round.ours),
-        control_peer: control(calm, |round| round.peer),
-        ours_ns: typical(calm, |round| round.ours),
-        peer_ns: typical(calm, |round| round.peer),
+        control_ours: control(calm, |round| round.ours.map(|block| block.costs[cost])),
+        control_peer: control(calm, |round| round.peer.map(|block| block.costs[cost])),
+        ours: typical(calm, |round| round.ours.map(|block| block.costs[cost])),
+        peer: typical(calm, |round| round.peer.map(|block| block.costs[cost])),
+        ratios,
         rounds_kept: calm.len(),
-        rounds_stolen,
-        rounds_interrupted,
+        rounds_stolen: 0,
+        rounds_interrupted: 0,
     }
 }
 
-fn sum(pair: Pair) -> f64 {
-    pair[0] + pair[1]
+fn sum<const N: usize>(pair: &Pair<N>, cost: usize) -> f64 {
+    pair.iter().map(|block| block.costs[cost]).sum()
 }
 
-fn control(calm: &[Round], arm: impl Fn(&Round) -> Pair) -> Option<Interval> {
-    let twice = |two: &[Round]| {
+fn control<const N: usize>(
+    calm: &[Round<N>],
+    arm: impl Fn(&Round<N>) -> [f64; 2],
+) -> Option<Interval> {
+    let twice = |two: &[Round<N>]| {
         let ([first, second], [third, fourth]) = (arm(&two[0]), arm(&two[1]));
         (first + fourth) / (second + third)
     };
@@ -172,7 +206,7 @@ fn control(calm: &[Round], arm: impl Fn(&Round) -> Pair) -> Option<Interval> {
     Interval::of(&ratios)
 }
 
-fn typical(calm: &[Round], arm: impl Fn(&Round) -> Pair) -> Option<f64> {
+fn typical<const N: usize>(calm: &[Round<N>], arm: impl Fn(&Round<N>) -> [f64; 2]) -> Option<f64> {
     let blocks: Vec<f64> = calm.iter().flat_map(arm).collect();
     Interval::of(&blocks).map(|interval| interval.median)
 }
@@ -183,7 +217,7 @@ mod tests {
 
     const PLAN: Plan = Plan {
         rounds: 12,
-        block_ns: 1_000,
+        load: Load::FillNs(1_000),
         pause: Duration::ZERO,
         seed: 3,
     };
@@ -192,18 +226,20 @@ mod tests {
         move |operations| Block::of_throughput(operations, operations * cost_ns, interruptions)
     }
 
+    fn fought<'a>(ours: &'a mut Arm<'a>, peer: &'a mut Arm<'a>, plan: &Plan) -> Outcome {
+        let cpus = &[];
+        let [outcome] = Duel { ours, peer, cpus }.run(plan);
+        outcome
+    }
+
     #[test]
     fn the_ratio_is_ours_over_the_peers() {
-        let outcome = Duel {
-            ours: &mut arm(10, 0),
-            peer: &mut arm(40, 0),
-        }
-        .run(&PLAN);
+        let outcome = fought(&mut arm(10, 0), &mut arm(40, 0), &PLAN);
         let kept = outcome.rounds_kept + outcome.rounds_stolen;
         assert_eq!((kept, outcome.rounds_interrupted), (12, 0));
         let ratio = outcome.ratio.expect("calm rounds");
         assert_eq!((ratio.low, ratio.median, ratio.high), (0.25, 0.25, 0.25));
-        assert_eq!((outcome.ours_ns, outcome.peer_ns), (Some(10.0), Some(40.0)));
+        assert_eq!((outcome.ours, outcome.peer), (Some(10.0), Some(40.0)));
     }
 
     #[test]
@@ -218,11 +254,11 @@ mod tests {
             }
         };
         let plan = Plan {
-            block_ns: 10_000_000,
+            load: Load::FillNs(10_000_000),
             ..PLAN
         };
         let (ours, peer) = (&mut drifting(500), &mut drifting(1_000));
-        let outcome = Duel { ours, peer }.run(&plan);
+        let outcome = fought(ours, peer, &plan);
         let ratio = outcome.ratio.expect("calm rounds");
         assert!((ratio.median - 0.5).abs() < 1e-4, "{ratio:?}");
         assert!(
@@ -235,11 +271,7 @@ mod tests {
 
     #[test]
     fn interrupted_rounds_do_not_count() {
-        let outcome = Duel {
-            ours: &mut arm(10, 0),
-            peer: &mut arm(40, 1),
-        }
-        .run(&PLAN);
+        let outcome = fought(&mut arm(10, 0), &mut arm(40, 1), &PLAN);
         assert_eq!((outcome.rounds_kept, outcome.ratio), (0, None));
         assert_eq!(outcome.rounds_interrupted + outcome.rounds_stolen, 12);
     }
@@ -251,11 +283,7 @@ mod tests {
             count += 1;
             Block::of_throughput(operations, operations * (10 + count * count % 37), 0)
         };
-        let outcome = Duel {
-            ours: &mut unsteady,
-            peer: &mut arm(40, 0),
-        }
-        .run(&PLAN);
+        let outcome = fought(&mut unsteady, &mut arm(40, 0), &PLAN);
         assert!(
             !outcome
                 .control_ours
@@ -268,5 +296,45 @@ mod tests {
                 .expect("two rounds")
                 .is_one_within(0.03)
         );
+    }
+
+    #[test]
+    fn each_cost_has_an_outcome_of_its_own() {
+        let arm = |costs: [f64; 2]| {
+            move |operations| Block {
+                costs,
+                length_ns: operations,
+                interruptions: 0,
+            }
+        };
+        let plan = Plan {
+            load: Load::Operations(5),
+            ..PLAN
+        };
+        let [first, second] = Duel {
+            ours: &mut arm([1.0, 3.0]),
+            peer: &mut arm([2.0, 4.0]),
+            cpus: &[],
+        }
+        .run(&plan);
+        let median = |outcome: &Outcome| outcome.ratio.map(|ratio| ratio.median);
+        assert_eq!((median(&first), median(&second)), (Some(0.5), Some(0.75)));
+        assert_eq!(first.ratios, [0.5; 12]);
+    }
+
+    #[test]
+    fn a_block_of_exactly_so_many_operations_is_not_calibrated() {
+        let plan = Plan {
+            load: Load::Operations(7),
+            rounds: 1,
+            ..PLAN
+        };
+        let mut asked = Vec::new();
+        let mut ours = |operations| {
+            asked.push(operations);
+            Block::of_throughput(operations, operations, 0)
+        };
+        fought(&mut ours, &mut arm(1, 0), &plan);
+        assert_eq!(asked, [7, 7]);
     }
 }

@@ -14,12 +14,14 @@
 //!   [`Verdict::Inconclusive`], never a pass.
 //!
 //! [`Site`] and [`Seat`] say where the arms run, [`Disturbance`] what the host did meanwhile, and
-//! [`Watchdog`] ends a run that does not end by itself.
+//! [`Watchdog`] ends a run that does not end by itself. The rows that use all this are the program
+//! `corelane-bench`, in `src/bench`; [`README.md`](../README.md) explains how to read and to add one.
 //!
 //! | module | noun | unsafe |
 //! |---|---|---|
-//! | `block` | one block of an arm | none |
+//! | `block` | one block of an arm, the stopwatch | none |
 //! | `claim` | a target and the verdict | none |
+//! | `count_mask` | the kernel's cpupri scheme, as a peer | none |
 //! | `disturbance` | stolen time, involuntary switches | none |
 //! | `doorbell` | the smallest wake | none |
 //! | `duel` | two arms in rounds | none |
@@ -35,6 +37,7 @@
 
 mod block;
 mod claim;
+mod count_mask;
 mod disturbance;
 mod doorbell;
 mod duel;
@@ -48,16 +51,17 @@ mod stamp;
 mod table;
 mod watchdog;
 
-pub use block::{Block, middle_ns};
-pub use claim::{Claim, Doubt, Verdict};
+pub use block::{Block, Stopwatch, middle_ns, tail_ns};
+pub use claim::{Claim, Doubt, Unit, Verdict};
+pub use count_mask::CountMask;
 pub use disturbance::{Disturbance, involuntary_switches};
 pub use doorbell::Doorbell;
-pub use duel::{Arm, Duel, Outcome, Plan};
+pub use duel::{Arm, Duel, Load, Outcome, Plan};
 pub use exchange::{Exchange, GapNs};
-pub use facts::facts;
+pub use facts::{Fact, facts};
 pub use interval::Interval;
 pub use random::Random;
-pub use seat::{Seat, SeatError};
+pub use seat::{Seat, SeatError, run_both, time_both};
 pub use site::{Need, Site};
 pub use stamp::Stamp;
 pub use table::{Line, Table};

@@ -7,11 +7,15 @@
 //! Raw here: one libc call that sets the caller's policy. Tested below.
 
 use core::fmt;
+use std::sync::{Arc, Barrier};
 use std::thread::{Builder, JoinHandle};
 
+use corelane_os::clock;
 use corelane_os::cpuset::KernelCpu;
 use corelane_os::thread::{self, PinError};
 use nix::errno::Errno;
+
+use crate::{Block, involuntary_switches};
 
 /// Where a thread runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,48 @@ impl Seat {
     }
 }
 
+/// Runs `body` on two new threads on their seats, 0 and 1, which begin when both are seated.
+///
+/// A thread that was started while another spins at a real-time level may begin its life on that CPU,
+/// as an ordinary thread, and wait there until the kernel's fair server has mercy.
+///
+/// # Panics
+/// As [`Seat::start`], and if `body` does.
+pub fn run_both<T: Send + 'static>(
+    seats: [Seat; 2],
+    body: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> [T; 2] {
+    let (both_seated, body) = (Arc::new(Barrier::new(2)), Arc::new(body));
+    let start = |one: usize| {
+        let (both_seated, body) = (both_seated.clone(), body.clone());
+        seats[one].start(move || {
+            both_seated.wait();
+            body(one)
+        })
+    };
+    [start(0), start(1)].map(|thread| thread.join().expect("a seated thread returns"))
+}
+
+/// The block of `2 * each` operations, half of them on each of two seats, between the first start and the
+/// last end.
+///
+/// # Panics
+/// As [`run_both`], and if there was no operation.
+pub fn time_both(
+    seats: [Seat; 2],
+    each: u64,
+    body: impl Fn(usize) + Send + Sync + 'static,
+) -> Block {
+    let [one, other] = run_both(seats, move |one| {
+        let (start_ns, before) = (clock::now_ns(), involuntary_switches());
+        body(one);
+        let end_ns = clock::now_ns();
+        (start_ns, end_ns, involuntary_switches() - before)
+    });
+    let length_ns = one.1.max(other.1) - one.0.min(other.0);
+    Block::of_throughput(2 * each, length_ns, one.2 + other.2)
+}
+
 fn set_fifo(level: u8) -> Result<(), Errno> {
     let parameter = libc::sched_param {
         sched_priority: i32::from(level),
@@ -100,6 +146,7 @@ fn set_fifo(level: u8) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use corelane_os::thread::{Policy, Tid};
 
     #[test]
@@ -122,6 +169,21 @@ mod tests {
                 assert_eq!(policy, Ok(Policy::Other));
             }
         }
+    }
+
+    #[test]
+    fn both_run_their_part() {
+        let cpu = thread::affinity(Tid(0)).unwrap().first().unwrap();
+        let sum = Arc::new(AtomicUsize::new(0));
+        let both = [Seat { cpu, level: None }; 2];
+        let block = time_both(both, 5, {
+            let sum = sum.clone();
+            move |one| {
+                sum.fetch_add(one + 1, Relaxed);
+            }
+        });
+        assert_eq!(sum.load(Relaxed), 3);
+        assert_eq!(block.costs, [block.length_ns as f64 / 10.0]);
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl Site {
         needs.iter().find(|need| !met(need)).copied()
     }
 
+    /// Every CPU that the process may use.
+    pub fn all(&self) -> Vec<KernelCpu> {
+        self.cpus.clone()
+    }
+
     /// The CPU of comparisons that need one: the last, since the first usually serves interrupts.
     pub fn cpu(&self) -> KernelCpu {
         *self.cpus.last().expect("a process may run somewhere")
@@ -92,6 +97,14 @@ impl Site {
             .cpus
             .last_chunk()
             .expect("the comparison needs two CPUs")
+    }
+
+    /// The CPUs of a comparison with such needs.
+    pub fn involved(&self, needs: &[Need]) -> Vec<KernelCpu> {
+        match needs.contains(&Need::TwoCpus) {
+            true => self.pair().to_vec(),
+            false => vec![self.cpu()],
+        }
     }
 
     /// The workers' level on `cpu`, `above` levels higher; an ordinary seat where the class is

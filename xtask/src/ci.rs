@@ -38,7 +38,7 @@ struct Run {
     scratch: Scratch,
     host: Host,
     tests: Vec<TestBinary>,
-    cli: Option<Placed>,
+    program: Option<Placed>,
 }
 
 enum Outcome {
@@ -56,7 +56,7 @@ pub(crate) fn run() -> Result<(), String> {
         scratch: Scratch::new()?,
         host: Host::look()?,
         tests: Vec::new(),
-        cli: None,
+        program: None,
     };
     println!("ci: {}", run.host);
     let whole = Deadline::after(WHOLE_RUN_MAX, "the limit of the whole run");
@@ -125,7 +125,7 @@ impl Run {
             Action::RunTests(mode) => return self.run_tests(*mode, deadline),
             Action::BuildProgram { arguments, name } => {
                 let mut command = self.cargo(arguments);
-                self.cli = Some(binaries::program(
+                self.program = Some(binaries::program(
                     &mut command,
                     name,
                     &self.scratch,
@@ -138,7 +138,7 @@ impl Run {
                 expect,
             } => {
                 let program = self
-                    .cli
+                    .program
                     .as_ref()
                     .expect("the program is built by an earlier step");
                 if let Err(reason) = self.host.offers(*mode, deadline) {

@@ -4,6 +4,7 @@
 //! read or tested by whoever breaks them. Here they are a program of the workspace, so a laptop
 //! fails in the same way as the service does.
 
+mod bench;
 mod callgrind;
 mod ci;
 mod hotpath;
@@ -16,25 +17,28 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
 commands:
-  ci         run every check of the project, stop at the first failure
-  hotpath    decode the hot paths and check that they neither lock, call nor panic
-  callgrind  count the instructions of the hot paths and compare them with their ceilings
-  tidy       check the rules that the compiler does not know (edges, links, marks, sizes, paths)";
+  ci                    run every check of the project, stop at the first failure
+  tidy                  check the rules that the compiler does not know (edges, links, marks, sizes, paths)
+  hotpath               decode the hot paths and check that they neither lock, call nor panic
+  callgrind             count the instructions of the hot paths and compare them with their ceilings
+  bench [ROW..] [..]    build the benches with optimisation and run them; `bench --help` says more";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = |()| ExitCode::SUCCESS;
     let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["ci"] => ci::run(),
-        ["hotpath"] => hotpath::run(),
-        ["callgrind"] => callgrind::run(),
-        ["tidy"] => tidy::run(),
+        ["ci"] => ci::run().map(done),
+        ["tidy"] => tidy::run().map(done),
+        ["hotpath"] => hotpath::run().map(done),
+        ["callgrind"] => callgrind::run().map(done),
+        ["bench", ..] => bench::run(&arguments[1..]),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
         }
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             eprintln!("{message}");
             ExitCode::FAILURE

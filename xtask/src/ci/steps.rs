@@ -37,7 +37,7 @@ pub(super) enum Action {
     },
     /// Runs the kept test executables.
     RunTests(Mode),
-    /// Builds a program and keeps it for [`Action::RunProgram`].
+    /// Builds a program and keeps it for [`Action::RunProgram`], in place of the one before.
     BuildProgram {
         arguments: &'static [&'static str],
         name: &'static str,
@@ -106,6 +106,15 @@ const SIM: &[&str] = &[
 ];
 const SIM_OTHER_SEED: &[&str] = &[
     "sim", "--cpus", "16", "--seed", "2", "--events", "20000", "--json", "-",
+];
+/// Whether they run at all; a machine that runs checks is no machine to judge a ratio on.
+const BENCH: &[&str] = &[
+    "yield_now",
+    "wake_spinning",
+    "fiber_cost",
+    "--quick",
+    "--json",
+    "-",
 ];
 
 /// Every check, in order.
@@ -267,6 +276,33 @@ pub(super) const STEPS: &[Step] = &[
         "corelane, bad duration",
         Mode::AsWeAre,
         &["latency", "--duration", "soon"],
+        Expect::UsageError,
+    ),
+    Step {
+        name: "build the benches",
+        limit: Duration::from_secs(400),
+        action: Action::BuildProgram {
+            arguments: &["build", "--release", "--package", "corelane-benches"],
+            name: "corelane-bench",
+        },
+    },
+    program("benches", Mode::AsWeAre, BENCH, Expect::Filled("lines")),
+    program(
+        "benches, unprivileged",
+        Mode::Unprivileged,
+        BENCH,
+        Expect::Filled("lines"),
+    ),
+    program(
+        "benches, on one CPU",
+        Mode::OneCpu,
+        BENCH,
+        Expect::Filled("lines"),
+    ),
+    program(
+        "benches, unknown row",
+        Mode::AsWeAre,
+        &["no-such-row"],
         Expect::UsageError,
     ),
 ];

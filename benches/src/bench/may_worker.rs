@@ -6,32 +6,29 @@
 //! Raw here: `may::coroutine::spawn`, whose coroutines must not use thread-locals across a switch
 //! nor overflow their small stacks. Tested by the rows that use it.
 
-use std::sync::Once;
+use std::sync::OnceLock;
 
-use corelane_benches::{Seat, Site};
+use corelane_benches::Seat;
 use may::coroutine::{self, JoinHandle};
 
 /// The seated worker.
-#[derive(Clone, Copy)]
 pub(crate) struct MayWorker;
 
 impl MayWorker {
     /// Starts the only worker, if it is not there yet, and seats it.
-    pub(crate) fn seated(site: &Site) -> MayWorker {
-        static SEATED: Once = Once::new();
-        let seat: Seat = site.seat(site.cpu(), 0);
-        SEATED.call_once(|| {
+    ///
+    /// # Panics
+    /// If it sits elsewhere, or does not get its seat.
+    pub(crate) fn on(seat: Seat) {
+        static SEATED: OnceLock<Seat> = OnceLock::new();
+        let seated = SEATED.get_or_init(|| {
             may::config().set_workers(1).set_worker_pin(false);
-            spawn(move || seat.take().unwrap_or_else(|error| panic!("{error}")))
-                .join()
-                .expect("the worker of `may` takes its seat");
+            let take = move || seat.take().unwrap_or_else(|error| panic!("{error}"));
+            let taken = spawn(take).join();
+            taken.expect("the worker of `may` takes its seat");
+            seat
         });
-        MayWorker
-    }
-
-    /// Runs `body` as a coroutine and waits for it.
-    pub(crate) fn run<T: Send + 'static>(self, body: impl FnOnce() -> T + Send + 'static) -> T {
-        spawn(body).join().expect("a coroutine returns")
+        assert_eq!(*seated, seat, "`may` has one worker, which has one seat");
     }
 }
 
