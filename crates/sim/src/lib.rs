@@ -15,7 +15,7 @@
 //! | [`Sabotage`] | faults that prove that the checkers can fail |
 
 mod balancing;
-mod check;
+pub mod check;
 pub mod churn;
 mod cpu;
 mod delivery;

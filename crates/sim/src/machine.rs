@@ -62,7 +62,6 @@ pub struct Machine {
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     pub(crate) sabotage: Sabotage,
-    truth: check::Truth,
     violations: u64,
     first_violation: Option<String>,
 }
@@ -97,7 +96,6 @@ impl Machine {
             trace: Trace::default(),
             tally: Tally::default(),
             sabotage,
-            truth: check::Truth::new(cpus),
             violations: 0,
             first_violation: None,
         };
@@ -187,12 +185,9 @@ impl Machine {
     }
 
     fn check(&mut self) {
-        let mut truth = core::mem::take(&mut self.truth);
-        truth.collect(self);
-        for objection in check::all(self, &truth) {
+        for objection in check::all(self) {
             self.object(objection);
         }
-        self.truth = truth;
     }
 
     /// Records a violation.
