@@ -19,6 +19,7 @@ use crate::cpu::{Cpu, Phase, Task};
 use crate::errand::Errand;
 use crate::index_set::IndexSet;
 use crate::ledger::{Ledger, Spot, TaskId};
+use crate::recording::Recording;
 use crate::trace::Trace;
 use crate::{Oracle, Sabotage};
 
@@ -62,6 +63,7 @@ pub struct Machine {
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     pub(crate) sabotage: Sabotage,
+    pub(crate) recording: Option<Recording>,
     violations: u64,
     first_violation: Option<String>,
 }
@@ -96,6 +98,7 @@ impl Machine {
             trace: Trace::default(),
             tally: Tally::default(),
             sabotage,
+            recording: None,
             violations: 0,
             first_violation: None,
         };

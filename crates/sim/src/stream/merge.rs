@@ -1,0 +1,146 @@
+//! One order for the records of several CPUs.
+//!
+//! Sorting by time is wrong by as much as the clocks differ, and a scheduler does much within a
+//! microsecond. But the order need not come from clocks. Each CPU's record is in order (it is written
+//! under one lock), and so are the events of each task: whoever hands a task on has recorded it before.
+//! So the next event is the first unread one of some CPU, and one for which its task is ready; the time
+//! only decides between several of those, which concern different tasks and can stand in any order.
+//!
+//! When must there be one? The rings are read one after the other, so an event may be here before what led
+//! to it. But that had been written by then, so the *next* reading has it. An event is therefore owed an
+//! explanation once one more batch has come.
+//!
+//! One case is open: a task that waits is woken on CPU 0 and later on CPU 1, and both events lie here,
+//! closer together than the clocks agree. Either could be first. Then the time decides, and until
+//! everything of that batch has found its place nothing is concluded from an order that does not work out;
+//! where that task then is, unless it runs or is queued, counts as not known.
+
+use std::collections::VecDeque;
+
+use super::Seen;
+
+pub(super) struct Merge {
+    /// For each CPU its unread events, with the number of the batch that brought each.
+    rings: Vec<VecDeque<(u64, Seen)>>,
+    batch: u64,
+    /// How many of the events belong to each of the last batches: to that before `batch`, and to `batch`.
+    due: usize,
+    fresh: usize,
+    /// The last batch that an open choice may have disordered.
+    doubt: Option<u64>,
+    skew_ns: u64,
+}
+
+/// Whether an event can be next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ready {
+    /// Something that another CPU recorded must come first.
+    NotYet,
+    /// If it is not next, it never will be.
+    Here,
+    /// Its task is where any CPU may take it from.
+    Anywhere,
+}
+
+/// The next event.
+pub(super) struct Taken {
+    pub(super) seen: Seen,
+    /// Another of the same task may have come before it.
+    pub(super) is_open: bool,
+}
+
+impl Merge {
+    pub(super) fn new(cpus: usize, skew_ns: u64) -> Merge {
+        Merge {
+            rings: vec![VecDeque::new(); cpus],
+            batch: 0,
+            due: 0,
+            fresh: 0,
+            doubt: None,
+            skew_ns,
+        }
+    }
+
+    pub(super) fn add(&mut self, events: impl IntoIterator<Item = Seen>) {
+        self.batch += 1;
+        self.due += self.fresh;
+        self.fresh = 0;
+        for seen in events {
+            self.rings[seen.cpu].push_back((self.batch, seen));
+            self.fresh += 1;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rings.iter_mut().for_each(VecDeque::clear);
+        (self.due, self.fresh, self.doubt) = (0, 0, None);
+    }
+
+    /// Whether events are here for which everything that led to them is here, too.
+    pub(super) fn must_go_on(&self) -> bool {
+        self.due > 0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.due + self.fresh == 0
+    }
+
+    /// Takes the earliest first event of a CPU that can be next. Of those that could as well stand elsewhere
+    /// one that is due comes first: what led to a later one may not be here yet.
+    pub(super) fn next(&mut self, readiness: impl Fn(&Seen) -> Ready) -> Option<Taken> {
+        let heads = self.rings.iter().filter_map(VecDeque::front);
+        let ready = heads.filter_map(|(batch, seen)| {
+            let ready = readiness(seen);
+            let is_risky = ready == Ready::Anywhere || self.is_in_doubt();
+            let is_early = is_risky && *batch == self.batch;
+            (ready != Ready::NotYet).then_some((is_early, seen.at_ns, seen.cpu, ready))
+        });
+        let (is_early, _, cpu, ready) = ready.min_by_key(|(early, at_ns, ..)| (*early, *at_ns))?;
+        let (batch, seen) = self.rings[cpu].pop_front()?;
+        self.count_off(batch);
+        // A guess may have let it come before something that is not here yet.
+        self.doubt = self.doubt.map(|doubt| doubt.max(batch));
+        let is_open = ready == Ready::Anywhere && (is_early || self.has_rival(&seen));
+        if is_open {
+            let until = self.batch + u64::from(batch == self.batch);
+            self.doubt = self.doubt.max(Some(until));
+        }
+        Some(Taken { seen, is_open })
+    }
+
+    fn count_off(&mut self, batch: u64) {
+        if batch == self.batch {
+            self.fresh -= 1;
+        } else {
+            self.due -= 1;
+        }
+    }
+
+    fn has_rival(&self, seen: &Seen) -> bool {
+        let until_ns = seen.at_ns.saturating_add(2 * self.skew_ns);
+        let others = self.rings.iter().enumerate();
+        others.filter(|(cpu, _)| *cpu != seen.cpu).any(|(_, ring)| {
+            let near = ring.iter().take_while(|(_, other)| other.at_ns <= until_ns);
+            near.into_iter().any(|(_, other)| other.task == seen.task)
+        })
+    }
+
+    /// Ends the doubt if all that was here when it arose has found its place; says whether it did.
+    pub(super) fn ends_doubt(&mut self) -> bool {
+        let ends = self.due == 0 && self.doubt.is_some_and(|doubt| doubt < self.batch);
+        if ends {
+            self.doubt = None;
+        }
+        ends
+    }
+
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// The first unread event of each CPU.
+    pub(super) fn heads(&self) -> Vec<Seen> {
+        let heads = self.rings.iter().filter_map(VecDeque::front);
+        heads.map(|(_, seen)| *seen).collect()
+    }
+}
