@@ -69,14 +69,18 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     let cpu = fiber.cpu();
     let mut core = cpu.core.lock();
     cpu.stats.wakes_local.add_own();
-    let priority = task.entity().prio().get();
-    cpu.events.push(|| EventKind::Wake {
-        task: task.body.id,
-        priority,
-    });
+    let (id, priority) = (task.body.id, task.entity().prio().get());
     let mut kicks = balance::Kicks::default();
-    if let Next::Send(task, place, to) = arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
-        balance::send_later(shared, task, place, to, &mut kicks);
+    match arrive(&mut core.rq, &shared.domain, task, Place::Tail) {
+        Next::Send(task, place, to) => {
+            let to_slot = to.index() as u16;
+            cpu.events.push(|| EventKind::Migrate {
+                task: id,
+                to: to_slot,
+            });
+            balance::send_later(shared, task, place, to, &mut kicks);
+        }
+        _ => cpu.events.push(|| EventKind::Wake { task: id, priority }),
     }
     let _ = core.rq.publish(&shared.domain);
     let preempts = core.rq.must_switch();
