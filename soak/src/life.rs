@@ -85,7 +85,7 @@ impl Soak {
     fn builder(&mut self) -> Builder {
         let choices = &mut self.choices;
         // A small ring overflows: then the oracles must notice and start anew.
-        let events = if choices.chance(12) { 1 << 8 } else { 1 << 16 };
+        let events = if choices.chance(6) { 1 << 9 } else { 1 << 16 };
         let idle = match choices.below(3) {
             0 => Idle::Park,
             _ => Idle::SpinThenPark { spin_ns: 20_000 },

@@ -10,10 +10,11 @@
 //! to it. But that had been written by then, so the *next* reading has it. An event is therefore owed an
 //! explanation once one more batch has come.
 //!
-//! One case is open: a task that waits is woken on CPU 0 and later on CPU 1, and both events lie here,
-//! closer together than the clocks agree. Either could be first. Then the time decides, and until
-//! everything of that batch has found its place nothing is concluded from an order that does not work out;
-//! where that task then is, unless it runs or is queued, counts as not known.
+//! One case remains: a task that waits is woken on CPU 0 and later on CPU 1, and both events lie here. Then
+//! the earlier goes first. If they are closer together than the clocks agree, either could be. Then the
+//! time decides all the same, and until everything of that batch has found its place nothing is concluded
+//! from an order that does not work out; where that task then is, unless it runs or is queued, counts as
+//! not known.
 
 use std::collections::VecDeque;
 
@@ -90,17 +91,21 @@ impl Merge {
     pub(super) fn next(&mut self, readiness: impl Fn(&Seen) -> Ready) -> Option<Taken> {
         let heads = self.rings.iter().filter_map(VecDeque::front);
         let ready = heads.filter_map(|(batch, seen)| {
-            let ready = readiness(seen);
+            let ready = match readiness(seen) {
+                Ready::Anywhere if self.is_preceded(seen) => Ready::NotYet,
+                ready => ready,
+            };
             let is_risky = ready == Ready::Anywhere || self.is_in_doubt();
             let is_early = is_risky && *batch == self.batch;
             (ready != Ready::NotYet).then_some((is_early, seen.at_ns, seen.cpu, ready))
         });
-        let (is_early, _, cpu, ready) = ready.min_by_key(|(early, at_ns, ..)| (*early, *at_ns))?;
+        let (_, _, cpu, ready) = ready.min_by_key(|(early, at_ns, ..)| (*early, *at_ns))?;
         let (batch, seen) = self.rings[cpu].pop_front()?;
+        let is_open = ready == Ready::Anywhere
+            && (self.has_rival(&seen) || batch == self.batch && !self.is_within_due(&seen));
         self.count_off(batch);
         // A guess may have let it come before something that is not here yet.
         self.doubt = self.doubt.map(|doubt| doubt.max(batch));
-        let is_open = ready == Ready::Anywhere && (is_early || self.has_rival(&seen));
         if is_open {
             let until = self.batch + u64::from(batch == self.batch);
             self.doubt = self.doubt.max(Some(until));
@@ -116,12 +121,37 @@ impl Merge {
         }
     }
 
+    /// The unread events of the same task on other CPUs that happened before `until_ns` by their clocks.
+    fn others(&self, seen: &Seen, until_ns: u64) -> impl Iterator<Item = &Seen> {
+        let (cpu, task) = (seen.cpu, seen.task);
+        let rings = self.rings.iter().enumerate();
+        let others = rings.filter(move |(other, _)| *other != cpu);
+        let near = others.flat_map(move |(_, ring)| {
+            ring.iter()
+                .map(|(_, other)| other)
+                .take_while(move |other| other.at_ns <= until_ns)
+        });
+        near.filter(move |other| other.task == task)
+    }
+
+    /// Whether another event of the same task was certainly before.
+    fn is_preceded(&self, seen: &Seen) -> bool {
+        let mut others = self.others(seen, seen.at_ns);
+        others.any(|other| other.at_ns + self.skew_ns < seen.at_ns)
+    }
+
+    /// Whether another event of the same task may have been before.
     fn has_rival(&self, seen: &Seen) -> bool {
-        let until_ns = seen.at_ns.saturating_add(2 * self.skew_ns);
-        let others = self.rings.iter().enumerate();
-        others.filter(|(cpu, _)| *cpu != seen.cpu).any(|(_, ring)| {
-            let near = ring.iter().take_while(|(_, other)| other.at_ns <= until_ns);
-            near.into_iter().any(|(_, other)| other.task == seen.task)
+        let until_ns = seen.at_ns.saturating_add(self.skew_ns);
+        self.others(seen, until_ns).next().is_some()
+    }
+
+    /// Whether something that is due was certainly later: then all that led to `seen` is here.
+    fn is_within_due(&self, seen: &Seen) -> bool {
+        self.rings.iter().any(|ring| {
+            let due = ring.partition_point(|(batch, _)| *batch < self.batch);
+            let last = due.checked_sub(1).and_then(|last| ring.get(last));
+            last.is_some_and(|(_, last)| seen.at_ns + self.skew_ns < last.at_ns)
         })
     }
 
