@@ -66,11 +66,18 @@ pub fn run_with(cpus: usize, seed: u64, events: u64, sabotage: Sabotage) -> Chur
 }
 
 /// Runs events as [`run_with`] does while the machine records itself, and returns the oracles that have
-/// read the record. The clocks of the CPUs differ by less than `skew_ns`.
+/// read the record. The clocks of the CPUs differ by less than `skew_ns`; of the readings `holes_percent` in
+/// a hundred are lost.
 ///
 /// # Panics
 /// As [`Machine::new`].
-pub fn run_recorded(cpus: usize, seed: u64, events: u64, skew_ns: u64) -> (ChurnReport, Stream) {
+pub fn run_recorded(
+    cpus: usize,
+    seed: u64,
+    events: u64,
+    skew_ns: u64,
+    holes_percent: usize,
+) -> (ChurnReport, Stream) {
     let mut choices = Oracle::new(seed);
     let mix = Mix::draw(&mut choices, cpus);
     let mut machine = Machine::new(cpus, choices.next_word());
@@ -85,9 +92,10 @@ pub fn run_recorded(cpus: usize, seed: u64, events: u64, skew_ns: u64) -> (Churn
     let mut done = 0;
     while done < events && churn.machine.violations() == 0 {
         done += churn.burst(events - done);
-        churn.read_into(&mut stream, 20);
+        let is_lost = churn.choices.chance(holes_percent);
+        churn.read_into(&mut stream, 20, is_lost);
     }
-    churn.read_into(&mut stream, 0);
+    churn.read_into(&mut stream, 0, false);
     stream.finish();
     (churn.report(seed, done), stream)
 }
@@ -143,7 +151,7 @@ impl Churn {
     }
 
     /// Reads ring after ring, and lets the machine go on in between.
-    fn read_into(&mut self, stream: &mut Stream, percent: usize) {
+    fn read_into(&mut self, stream: &mut Stream, percent: usize, is_lost: bool) {
         let mut events = Vec::new();
         for cpu in 0..self.machine.cpus() {
             events.append(&mut self.machine.take_recorded(cpu));
@@ -158,6 +166,9 @@ impl Churn {
             .take_notes()
             .into_iter()
             .for_each(|note| stream.note(note));
+        if is_lost {
+            return stream.hole();
+        }
         stream.feed(events);
     }
 

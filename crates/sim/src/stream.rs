@@ -58,6 +58,8 @@ pub struct Stream {
     books: Books,
     /// Tasks for which an order was a guess.
     doubted: Vec<u64>,
+    /// Something is missing before what is being judged.
+    was_cut: bool,
     /// A guess did not work out.
     was_misled: bool,
     tally: StreamTally,
@@ -75,6 +77,7 @@ impl Stream {
             lives: Lives::new(cpus, skew_ns),
             books: Books::new(skew_ns),
             doubted: Vec::new(),
+            was_cut: false,
             was_misled: false,
             tally: StreamTally::default(),
             objections: Vec::new(),
@@ -106,6 +109,7 @@ impl Stream {
     /// Events may be missing before the next ones: forgets what was known.
     pub fn hole(&mut self) {
         self.merge.clear();
+        self.was_cut = true;
         self.restart();
     }
 
@@ -191,6 +195,9 @@ impl Stream {
     fn end_doubt(&mut self) {
         let lives = &mut self.lives;
         self.doubted.drain(..).for_each(|task| lives.doubt(task));
+        if core::mem::take(&mut self.was_cut) {
+            lives.keep_what_is_sure();
+        }
         if core::mem::take(&mut self.was_misled) {
             lives.forget();
         }

@@ -166,6 +166,15 @@ impl Lives {
         self.is_complete = false;
     }
 
+    /// The record was cut, at different moments on different CPUs, and what followed on another CPU from an
+    /// event that is here may be missing. What a CPU's own record shows it to run or to have queued is sure.
+    pub(super) fn keep_what_is_sure(&mut self) {
+        let is_sure = |life: &Life| matches!(life.place, Place::Queued(_) | Place::Running(_));
+        self.lives.retain(|_, life| is_sure(life));
+        let filings = self.lives.values_mut().flat_map(|life| &mut life.filing);
+        filings.for_each(|filing| filing.rank = Rank::Carried);
+    }
+
     /// The order of what happened to `task` was a guess. That it is queued or runs is sure all the same: no
     /// other CPU's record could end that.
     pub(super) fn doubt(&mut self, task: u64) {

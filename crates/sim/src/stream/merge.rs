@@ -72,9 +72,12 @@ impl Merge {
         }
     }
 
+    /// Forgets what is here; something is missing before what comes next.
     pub(super) fn clear(&mut self) {
         self.rings.iter_mut().for_each(VecDeque::clear);
-        (self.due, self.fresh, self.doubt) = (0, 0, None);
+        (self.due, self.fresh) = (0, 0);
+        // What one of the next events led to may be among what is missing.
+        self.doubt = Some(self.batch + 1);
     }
 
     /// Whether events are here for which everything that led to them is here, too.
