@@ -203,6 +203,8 @@ fn a_task_that_runs_where_it_may_no_longer_is_caught() {
             allowed: CpuMask::full(2),
         },
     };
+    let first = vec![begin.clone()];
+    assert_eq!(with(first), [""; 0], "nor before any is known");
     let under_way = vec![born.clone(), begin.clone()];
     assert_eq!(with(under_way), [""; 0], "while the change is under way");
     let returned = vec![born, begin, bounds(15, Change::BoundsEnd { key: 7 })];

@@ -222,17 +222,20 @@ impl Book {
 
     /// Whether some affinity that may have been in force, or a guard, lets the task be where it is.
     fn may_run(&self, seen: &Seen, skew_ns: u64) -> bool {
+        let is_over = |span: &Span| {
+            span.end_ns
+                .is_some_and(|end_ns| end_ns + skew_ns < seen.at_ns)
+        };
         let mut holds = self.holds.iter();
         let is_held = holds.any(|(cpu, span)| {
             let has_begun = span.begin_ns <= seen.at_ns + skew_ns;
-            let is_over = span
-                .end_ns
-                .is_some_and(|end_ns| end_ns + skew_ns < seen.at_ns);
-            *cpu == seen.cpu && has_begun && !is_over
+            *cpu == seen.cpu && has_begun && !is_over(span)
         });
-        let mut possible = self.possible(seen.at_ns, skew_ns).peekable();
-        let is_unknown = possible.peek().is_none();
+        // Before the first change that is known to be over anything may be in force: whoever made the task
+        // may not have come to note its birth.
+        let is_unknown = !self.bounds.iter().any(|(.., span)| is_over(span));
         let here = CpuId::new(seen.cpu);
+        let mut possible = self.possible(seen.at_ns, skew_ns);
         is_held || is_unknown || possible.any(|allowed| allowed.contains(here))
     }
 
