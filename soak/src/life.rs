@@ -39,6 +39,8 @@ struct Soak {
     line_load: Load,
     pause_us: u32,
     before: Option<Footprint>,
+    /// What the last runtime seems to have left behind.
+    left_behind: Option<String>,
 }
 
 /// Soaks until the time is over; the exit code says whether anything was violated.
@@ -56,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments, board: Board) -> ExitCode {
         line_load: Load::new(cpus),
         pause_us: 20,
         before: None,
+        left_behind: None,
     };
     println!("soak: {:?}, seed {}", arguments.duration, arguments.seed);
     while Instant::now() < soak.end {
@@ -257,19 +260,19 @@ impl Soak {
         self.board.write("between two runtimes");
     }
 
+    /// What is left behind counts when it is still there after the next runtime: the C library has been seen
+    /// to hold back the stack of a joined thread until another thread ends.
     fn compare_footprint(&mut self) {
         if self.sums.runtimes < WARM_UP {
             return;
         }
-        match self.before {
-            None => self.before = Some(Footprint::now()),
-            Some(before) => {
-                if let Some(grown) = Footprint::grown_since(before) {
-                    self.object(&format!("left behind: {grown}"));
-                    self.before = Some(Footprint::now());
-                }
-            }
+        let before = *self.before.get_or_insert_with(Footprint::now);
+        let grown = Footprint::grown_since(before);
+        if let (Some(_), Some(grown)) = (&self.left_behind, &grown) {
+            self.object(&format!("left behind: {grown}"));
+            self.before = Some(Footprint::now());
         }
+        self.left_behind = grown;
     }
 }
 
