@@ -8,6 +8,7 @@ mod bench;
 mod callgrind;
 mod ci;
 mod hotpath;
+mod soak;
 mod tidy;
 mod workspace;
 
@@ -21,7 +22,8 @@ commands:
   tidy                  check the rules that the compiler does not know (edges, links, marks, sizes, paths)
   hotpath               decode the hot paths and check that they neither lock, call nor panic
   callgrind             count the instructions of the hot paths and compare them with their ceilings
-  bench [ROW..] [..]    build the benches with optimisation and run them; `bench --help` says more";
+  bench [ROW..] [..]    build the benches with optimisation and run them; `bench --help` says more
+  soak                  churn a real runtime for --minutes N, by --seed S; see docs/soak.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["hotpath"] => hotpath::run().map(done),
         ["callgrind"] => callgrind::run().map(done),
         ["bench", ..] => bench::run(&arguments[1..]),
+        ["soak", ..] => Ok(soak::run(&arguments[1..])),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

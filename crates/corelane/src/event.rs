@@ -69,6 +69,11 @@ pub enum EventKind {
         /// The task's number.
         task: u64,
     },
+    /// The task left this CPU for an ordinary thread: a native part, or a closure done outside.
+    Depart {
+        /// The task's number.
+        task: u64,
+    },
     /// The task could not start because the pool had no fiber; it waits for one.
     NoFiber {
         /// The task's number.
@@ -165,6 +170,7 @@ fn encode(at_ns: u64, kind: EventKind) -> Words {
         EventKind::Exit { task } => (7, task, 0),
         EventKind::Timer { task } => (8, task, 0),
         EventKind::NoFiber { task } => (9, task, 0),
+        EventKind::Depart { task } => (10, task, 0),
     };
     [at_ns, task, code << 32 | extra]
 }
@@ -185,7 +191,8 @@ fn decode(cpu: CpuId, [at_ns, task, code]: Words) -> Event {
         },
         7 => EventKind::Exit { task },
         8 => EventKind::Timer { task },
-        _ => EventKind::NoFiber { task },
+        9 => EventKind::NoFiber { task },
+        _ => EventKind::Depart { task },
     };
     Event { at_ns, cpu, kind }
 }
@@ -227,6 +234,7 @@ mod tests {
             EventKind::Exit { task },
             EventKind::Timer { task },
             EventKind::NoFiber { task },
+            EventKind::Depart { task },
         ];
         for kind in kinds {
             assert_eq!(decode(CpuId::new(0), encode(5, kind)).kind, kind);

@@ -141,18 +141,27 @@ impl<'a> Pass<'a> {
             Intent::Wait { deadline_ns } => self.settle_wait(core, deadline_ns),
             Intent::Exit => self.settle_exit(core),
             Intent::Native => {
-                let task = take_current(core);
+                let task = self.depart(core);
                 native::set_out(self.cpu, &task);
                 self.aftermath = Aftermath::Depart(fiber, task);
             }
             Intent::Outside => {
-                let task = take_current(core);
+                let task = self.depart(core);
                 task.entity().state().requeue();
                 self.aftermath = Aftermath::Outside(task);
             }
             Intent::BackFromNative => unreachable!("a lender comes back through `come_back`"),
         }
         None
+    }
+
+    /// Takes off the task that goes on on an ordinary thread.
+    fn depart(&self, core: &mut Core) -> Task {
+        let task = take_current(core);
+        self.cpu
+            .events
+            .push(|| EventKind::Depart { task: task.body.id });
+        task
     }
 
     fn settle_wait(&mut self, core: &mut Core, deadline_ns: Option<u64>) {

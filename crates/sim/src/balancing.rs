@@ -8,6 +8,7 @@ use crate::Sabotage;
 use crate::cpu::{Phase, Search, Task};
 use crate::ledger::{Spot, TaskId};
 use crate::machine::Machine;
+use crate::stream::What;
 
 impl Machine {
     pub(crate) fn plan_pull(&mut self, cpu: usize, search: Search) -> Phase {
@@ -43,6 +44,7 @@ impl Machine {
         match outcome {
             pull::Outcome::Moved(task) => {
                 self.hand_over(task.body, Spot::Queued(from), Spot::Hand);
+                self.seen(from, task.body, What::Migrate { to: cpu });
                 self.tally.pulls += 1;
                 self.tally.migrations += 1;
                 return Phase::Receiving(search, task);

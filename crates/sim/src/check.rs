@@ -1,8 +1,9 @@
-//! The invariants, each recomputed from the machine's own records.
+//! The invariants, each recomputed from records that the scheduler had no part in.
 //!
 //! An oracle that asks `select_cpu` whether `select_cpu` was right agrees with every bug. The checkers
-//! here know priorities, affinities, guards and places from the ledger, and the published words as
-//! numbers. They call nothing that decides.
+//! here know priorities, affinities, guards and places from a [`Truth`], and the published words as
+//! numbers. They call nothing that decides. A truth comes from the simulator's ledger, or from what a real
+//! runtime recorded ([`crate::stream`]); conservation of a machine is checked on its ledger itself.
 //!
 //! | file | what must hold | when |
 //! |---|---|---|
@@ -28,23 +29,35 @@ mod published;
 mod top_n;
 mod truth;
 
-pub(crate) use truth::Truth;
+pub use published::{Levels, levels};
+pub use truth::{Standing, Truth};
 
 use crate::machine::Machine;
 
-/// What is wrong at quiescence, one objection for each broken invariant.
-pub(crate) fn all(machine: &Machine, truth: &Truth) -> Vec<String> {
+/// What is wrong with this state, if it is at rest: one objection for each broken invariant.
+pub fn at_rest(truth: &Truth<'_>) -> Vec<String> {
     let checks = [
-        conservation::check,
         bounds::check,
         local_order::check,
         blocking_pair::check,
         held_shift::check,
         top_n::check,
-        published::check,
     ];
-    checks
-        .iter()
-        .filter_map(|check| check(machine, truth))
-        .collect()
+    checks.iter().filter_map(|check| check(truth)).collect()
+}
+
+/// What is wrong with a machine at quiescence.
+pub(crate) fn all(machine: &Machine) -> Vec<String> {
+    let truth = Truth::of(machine);
+    let published = |cpu: usize| {
+        let id = machine.cpus[cpu].id;
+        Levels {
+            top: machine.domain.cpupri.level(id).get(),
+            candidate: machine.domain.overload.level(id).map(|level| level.get()),
+        }
+    };
+    let mut objections: Vec<String> = conservation::check(machine).into_iter().collect();
+    objections.extend(at_rest(&truth));
+    objections.extend(published::check(&truth, published));
+    objections
 }

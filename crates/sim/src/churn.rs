@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::ledger::TaskId;
 use crate::machine::Machine;
+use crate::stream::Stream;
 use crate::{Happened, Oracle, Sabotage};
 
 /// The outcome of a run.
@@ -64,6 +65,41 @@ pub fn run_with(cpus: usize, seed: u64, events: u64, sabotage: Sabotage) -> Chur
     churn.report(seed, done)
 }
 
+/// Runs events as [`run_with`] does while the machine records itself, and returns the oracles that have
+/// read the record. The clocks of the CPUs differ by less than `skew_ns`; of the readings `holes_percent` in
+/// a hundred are lost.
+///
+/// # Panics
+/// As [`Machine::new`].
+pub fn run_recorded(
+    cpus: usize,
+    seed: u64,
+    events: u64,
+    skew_ns: u64,
+    holes_percent: usize,
+) -> (ChurnReport, Stream) {
+    let mut choices = Oracle::new(seed);
+    let mix = Mix::draw(&mut choices, cpus);
+    let mut machine = Machine::new(cpus, choices.next_word());
+    let clocks = (0..cpus).map(|_| choices.next_word() % skew_ns.max(1));
+    machine.record(clocks.collect());
+    let mut churn = Churn {
+        machine,
+        choices,
+        mix,
+    };
+    let mut stream = Stream::new(cpus, skew_ns);
+    let mut done = 0;
+    while done < events && churn.machine.violations() == 0 {
+        done += churn.burst(events - done);
+        let is_lost = churn.choices.chance(holes_percent);
+        churn.read_into(&mut stream, 20, is_lost);
+    }
+    churn.read_into(&mut stream, 0, false);
+    stream.finish();
+    (churn.report(seed, done), stream)
+}
+
 /// What kind of run this is.
 struct Mix {
     tasks_max: usize,
@@ -112,6 +148,28 @@ impl Churn {
         }
         self.machine.settle();
         length
+    }
+
+    /// Reads ring after ring, and lets the machine go on in between.
+    fn read_into(&mut self, stream: &mut Stream, percent: usize, is_lost: bool) {
+        let mut events = Vec::new();
+        for cpu in 0..self.machine.cpus() {
+            events.append(&mut self.machine.take_recorded(cpu));
+            if self.choices.chance(percent) {
+                self.event();
+                for _ in 0..self.choices.below(9) {
+                    self.machine.step();
+                }
+            }
+        }
+        self.machine
+            .take_notes()
+            .into_iter()
+            .for_each(|note| stream.note(note));
+        if is_lost {
+            return stream.hole();
+        }
+        stream.feed(events);
     }
 
     fn event(&mut self) {

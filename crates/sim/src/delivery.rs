@@ -10,6 +10,7 @@ use crate::Sabotage;
 use crate::cpu::{KickStage, Phase, Task};
 use crate::ledger::Spot;
 use crate::machine::Machine;
+use crate::stream::What;
 
 /// Whether the target must be told.
 #[must_use]
@@ -49,6 +50,7 @@ impl Machine {
     /// Sends a task on from within a pass of `from`; the kick waits for the end of the pass.
     pub(crate) fn send(&mut self, from: usize, task: Task, place: Place, to: usize) {
         let level = task.entity().level();
+        self.seen(from, task.body, What::Migrate { to });
         if self.leave(task, place, to) == Left::InInbox {
             self.raise(to, level);
             self.kick_later(from, to);
@@ -92,7 +94,11 @@ impl Machine {
     pub(crate) fn arrive(&mut self, cpu: usize, task: Task, place: Place) {
         let id = task.body;
         match arrive(&mut self.cpus[cpu].rq, &self.domain, task, place) {
-            Next::Done => self.hand_over(id, Spot::Hand, Spot::Queued(cpu)),
+            Next::Done => {
+                self.hand_over(id, Spot::Hand, Spot::Queued(cpu));
+                let prio = self.ledger.get(id).prio;
+                self.seen(cpu, id, What::Wake { prio });
+            }
             Next::Send(task, place, to) => {
                 self.tally.migrations += 1;
                 self.send(cpu, task, place, to.index());

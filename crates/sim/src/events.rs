@@ -10,6 +10,7 @@ use crate::cpu::{Intent, Phase, Task};
 use crate::errand::Errand;
 use crate::ledger::{Record, Spot, TaskId};
 use crate::machine::Machine;
+use crate::stream::Change;
 
 /// Whether an event could happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +38,11 @@ impl Machine {
         let (id, allowed) = (self.ledger.next_id(), CpuMask::full(self.cpus()));
         let node = Node::new(level, Policy::Fifo, &allowed, CpuId::new(home), id);
         wait_at_birth(&node);
+        let born = Change::Born {
+            prio,
+            allowed: allowed.clone(),
+        };
+        self.noted(id, born);
         self.ledger.add(Record {
             node,
             prio,
@@ -99,8 +105,12 @@ impl Machine {
             return Happened::No;
         };
         let record = self.ledger.get_mut(task);
+        let was_held = record.held > 0;
         (record.held, record.held_on) = (0, None);
         let _ = record.node.entity().release_all();
+        if was_held {
+            self.noted(task, Change::Released);
+        }
         self.enter(cpu, Phase::Entering(Intent::Exit));
         Happened::Yes
     }
@@ -123,6 +133,9 @@ impl Machine {
         record.held += 1;
         record.held_on.get_or_insert(cpu);
         record.node.entity().hold();
+        if record.held == 1 {
+            self.noted(task, Change::Held { cpu });
+        }
         Happened::Yes
     }
 
@@ -136,10 +149,15 @@ impl Machine {
             return Happened::No;
         }
         record.held -= 1;
-        if record.held == 0 {
+        let is_free = record.held == 0;
+        if is_free {
             record.held_on = None;
         }
-        if record.node.entity().release() {
+        let asked = record.node.entity().release();
+        if is_free {
+            self.noted(task, Change::Released);
+        }
+        if asked {
             self.enter(cpu, Phase::Entering(Intent::Review(Why::Asked)));
         }
         Happened::Yes
@@ -156,6 +174,8 @@ impl Machine {
         node.entity()
             .set_prio(Prio::new(prio).expect("a priority is in 1..=99"));
         self.ledger.get_mut(task).prio = prio;
+        self.noted(task, Change::PrioBegins { prio });
+        self.noted(task, Change::PrioEnds);
         self.send_out(Errand::Locate(node)).into()
     }
 
@@ -171,6 +191,14 @@ impl Machine {
         let mut allowed = CpuMask::empty(self.cpus());
         cpus.iter().for_each(|cpu| allowed.insert(CpuId::new(*cpu)));
         node.entity().affinity().store(&allowed);
+        let (key, begun) = (self.tally().steps, allowed.clone());
+        self.noted(
+            task,
+            Change::BoundsBegin {
+                key,
+                allowed: begun,
+            },
+        );
         let record = self.ledger.get_mut(task);
         record.allowed_count = allowed.count();
         record.allowed = allowed;

@@ -9,13 +9,14 @@
 //! |---|---|
 //! | [`Machine`] | virtual CPUs over one root domain, advanced by micro-steps |
 //! | [`Oracle`] | the one source of every choice |
-//! | `check` | the invariants, recomputed from the ledger |
+//! | [`check`] | the invariants, recomputed from the ledger |
+//! | [`stream`] | the same, for what was recorded: by a machine here, or by a real runtime |
 //! | [`churn`] | random events on many CPUs |
 //! | [`journal`] | the worked example of the article that the algorithm comes from |
 //! | [`Sabotage`] | faults that prove that the checkers can fail |
 
 mod balancing;
-mod check;
+pub mod check;
 pub mod churn;
 mod cpu;
 mod delivery;
@@ -28,7 +29,9 @@ mod ledger;
 mod machine;
 mod oracle;
 mod pass;
+mod recording;
 mod sabotage;
+pub mod stream;
 mod trace;
 mod view;
 

@@ -19,6 +19,7 @@ use crate::cpu::{Cpu, Phase, Task};
 use crate::errand::Errand;
 use crate::index_set::IndexSet;
 use crate::ledger::{Ledger, Spot, TaskId};
+use crate::recording::Recording;
 use crate::trace::Trace;
 use crate::{Oracle, Sabotage};
 
@@ -64,7 +65,7 @@ pub struct Machine {
     pub(crate) trace: Trace,
     pub(crate) tally: Tally,
     pub(crate) sabotage: Sabotage,
-    truth: check::Truth,
+    pub(crate) recording: Option<Recording>,
     violations: u64,
     first_violation: Option<String>,
 }
@@ -99,7 +100,7 @@ impl Machine {
             trace: Trace::default(),
             tally: Tally::default(),
             sabotage,
-            truth: check::Truth::new(cpus),
+            recording: None,
             violations: 0,
             first_violation: None,
         };
@@ -189,12 +190,9 @@ impl Machine {
     }
 
     fn check(&mut self) {
-        let mut truth = core::mem::take(&mut self.truth);
-        truth.collect(self);
-        for objection in check::all(self, &truth) {
+        for objection in check::all(self) {
             self.object(objection);
         }
-        self.truth = truth;
     }
 
     /// Records a violation.

@@ -13,6 +13,7 @@ use crate::Sabotage;
 use crate::cpu::{Intent, KickStage, Patience, Phase, Search, Task};
 use crate::ledger::{Spot, TaskId};
 use crate::machine::Machine;
+use crate::stream::What;
 
 impl Machine {
     /// Takes the next micro-step of `cpu`.
@@ -102,6 +103,7 @@ impl Machine {
     fn settle_wait(&mut self, cpu: usize) {
         let task = self.take_current(cpu);
         self.ledger.get_mut(task.body).leaves = false;
+        self.seen(cpu, task.body, What::Block);
         match task.entity().state().commit_wait() {
             Commit::Parked => self.hand_over(task.body, Spot::Hand, Spot::Waiting),
             Commit::Enqueue if self.sabotage == Sabotage::NoLateWake => {}
@@ -112,6 +114,7 @@ impl Machine {
     fn settle_exit(&mut self, cpu: usize) {
         let task = self.take_current(cpu);
         let _ = task.entity().state().finish();
+        self.seen(cpu, task.body, What::Exit);
         self.hand_over(task.body, Spot::Hand, Spot::Gone);
     }
 
@@ -178,6 +181,12 @@ impl Machine {
     }
 
     fn put_back(&mut self, cpu: usize, task: &Task, place: Place) {
+        let prio = self.ledger.get(task.body).prio;
+        let what = match place {
+            Place::Preempted => What::Preempt { prio },
+            _ => What::Yield { prio },
+        };
+        self.seen(cpu, task.body, what);
         match self.cpus[cpu].rq.put_prev(place) {
             Arrival::Queued { .. } => {
                 self.hand_over(task.body, Spot::Current(cpu), Spot::Queued(cpu));
@@ -206,11 +215,14 @@ impl Machine {
     }
 
     fn pick(&mut self, cpu: usize) -> Phase {
-        if self.cpus[cpu].rq.current().is_none()
-            && let Some(task) = self.cpus[cpu].rq.pick_next().cloned()
-        {
-            task.entity().state().dispatch();
-            self.dispatched(cpu, task.body);
+        if self.cpus[cpu].rq.current().is_none() {
+            match self.cpus[cpu].rq.pick_next().cloned() {
+                Some(task) => {
+                    task.entity().state().dispatch();
+                    self.dispatched(cpu, task.body);
+                }
+                None => self.seen_idle(cpu),
+            }
         }
         let _ = self.cpus[cpu].rq.publish(&self.domain);
         Phase::PushPlanning
@@ -218,6 +230,8 @@ impl Machine {
 
     fn dispatched(&mut self, cpu: usize, task: TaskId) {
         self.hand_over(task, Spot::Queued(cpu), Spot::Current(cpu));
+        let prio = self.ledger.get(task).prio;
+        self.seen(cpu, task, What::Switch { prio });
         let record = self.ledger.get_mut(task);
         record.ran_on = Some(cpu);
         if let Some(home) = record.held_on.filter(|home| *home != cpu) {

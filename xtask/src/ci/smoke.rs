@@ -11,6 +11,8 @@ use super::watched::{Failure, Kept};
 /// What a run of the program must show.
 #[derive(Debug)]
 pub(super) enum Expect {
+    /// Success; the output is for people.
+    Success,
     /// Success, and standard output is one JSON value that is not empty.
     Json,
     /// As `Json`, and the value has this key with something in it.
@@ -33,6 +35,7 @@ pub(super) fn check(
 ) -> Result<(), Failure> {
     let kept = launch(arguments)?;
     match expect {
+        Expect::Success => kept.succeeded().map(drop),
         Expect::Json => json(&kept).map(drop),
         Expect::Filled(key) => value_at(&kept, key).map(drop),
         Expect::Repeats { key, unlike } => repeats(launch, arguments, unlike, key, &kept),
@@ -152,6 +155,15 @@ mod tests {
             &Expect::Filled("list"),
         )
         .unwrap();
+    }
+
+    #[test]
+    fn a_success_may_print_what_it_likes_and_a_failure_is_one() {
+        let folder = scratch("success");
+        check(launch(&folder), &["echo fine"], &Expect::Success).unwrap();
+        assert!(
+            complaint(&folder, "echo fine; exit 1", &Expect::Success).contains("exit status: 1")
+        );
     }
 
     #[test]

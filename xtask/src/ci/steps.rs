@@ -101,6 +101,7 @@ const fn program(
 }
 
 const LATENCY: &[&str] = &["latency", "--duration", "2s", "--json", "-"];
+const SOAK: &[&str] = &["--minutes", "0.2"];
 const SIM: &[&str] = &[
     "sim", "--cpus", "16", "--seed", "1", "--events", "20000", "--json", "-",
 ];
@@ -303,6 +304,27 @@ pub(super) const STEPS: &[Step] = &[
         "benches, unknown row",
         Mode::AsWeAre,
         &["no-such-row"],
+        Expect::UsageError,
+    ),
+    Step {
+        name: "build the soak",
+        limit: Duration::from_secs(400),
+        action: Action::BuildProgram {
+            arguments: &["build", "--release", "--package", "corelane-soak"],
+            name: "corelane-soak",
+        },
+    },
+    program("soak", Mode::AsWeAre, SOAK, Expect::Success),
+    program(
+        "soak, unprivileged",
+        Mode::Unprivileged,
+        SOAK,
+        Expect::Success,
+    ),
+    program(
+        "soak, bad minutes",
+        Mode::AsWeAre,
+        &["--minutes", "none"],
         Expect::UsageError,
     ),
 ];

@@ -91,6 +91,11 @@ const RULES: &[Rule] = &[
         never: &[],
     },
     Rule {
+        package: "corelane-soak",
+        may_use: &["corelane", "corelane-os", "corelane-sim"],
+        never: &[],
+    },
+    Rule {
         package: "xtask",
         may_use: &[],
         never: &[],

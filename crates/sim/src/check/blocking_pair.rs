@@ -4,14 +4,14 @@
 //! and is the business of I3.
 
 use super::Truth;
-use crate::machine::Machine;
 
-pub(super) fn check(machine: &Machine, truth: &Truth) -> Option<String> {
-    truth.queued(machine).filter(|(_, _, record)| record.held == 0).find_map(|(cpu, task, record)| {
-        let lower = truth.lower_for(record, record.prio)?;
-        let (prio, running) = (record.prio, truth.running_prio[lower]);
+pub(super) fn check(truth: &Truth<'_>) -> Option<String> {
+    let free = truth.queued.iter().filter(|(_, task)| !task.held);
+    free.into_iter().find_map(|(cpu, task)| {
+        let lower = truth.lower_for(task, task.prio)?;
+        let (id, prio, running) = (task.task, task.prio, truth.running_prio[lower]);
         Some(format!(
-            "blocking pair: {task:?} of {prio} is queued on CPU {cpu}, CPU {lower} runs {running}"
+            "blocking pair: task {id} of {prio} is queued on CPU {cpu}, CPU {lower} runs {running}"
         ))
     })
 }

@@ -1,21 +1,11 @@
 //! A task without a guard is not where its affinity forbids.
 
 use super::Truth;
-use crate::machine::Machine;
 
-pub(super) fn check(machine: &Machine, truth: &Truth) -> Option<String> {
-    let running = truth.running.iter().enumerate();
-    let running = running.filter_map(|(cpu, task)| Some((cpu, (*task)?)));
-    running
-        .chain(truth.queued.iter().copied())
-        .find_map(|(cpu, task)| {
-            let record = machine.ledger.get(task);
-            let is_allowed = record.held > 0 || record.allowed.contains(machine.cpus[cpu].id);
-            (!is_allowed).then(|| {
-                format!(
-                    "bounds: {task:?} is on CPU {cpu}, allowed is {:?}",
-                    record.allowed
-                )
-            })
-        })
+pub(super) fn check(truth: &Truth<'_>) -> Option<String> {
+    truth.everywhere().find_map(|(cpu, task)| {
+        let is_allowed = task.held || task.is_allowed(cpu);
+        let (id, allowed) = (task.task, task.allowed);
+        (!is_allowed).then(|| format!("bounds: task {id} is on CPU {cpu}, allowed is {allowed:?}"))
+    })
 }

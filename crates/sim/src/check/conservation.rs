@@ -4,14 +4,13 @@
 //! every task in one is where the ledger says, and as many are found as there are runnable tasks. A task
 //! that nobody has woken waits, and one that was woken does not.
 
-use super::Truth;
 use crate::ledger::Spot;
 use crate::machine::Machine;
 
-pub(super) fn check(machine: &Machine, truth: &Truth) -> Option<String> {
+pub(super) fn check(machine: &Machine) -> Option<String> {
     letters_left(machine)
         .or_else(|| misplaced(machine))
-        .or_else(|| lost(machine, truth))
+        .or_else(|| lost(machine))
         .map(|objection| format!("conservation: {objection}"))
 }
 
@@ -45,14 +44,16 @@ fn misplaced(machine: &Machine) -> Option<String> {
     None
 }
 
-fn lost(machine: &Machine, truth: &Truth) -> Option<String> {
+fn lost(machine: &Machine) -> Option<String> {
     let found: usize = machine
         .cpus
         .iter()
         .map(|cpu| cpu.rq.queued() + usize::from(cpu.rq.current().is_some()))
         .sum();
+    let mut runnable = 0;
     for task in machine.ledger.live() {
         let record = machine.ledger.get(*task);
+        runnable += usize::from(!record.waits);
         if record.waits != (record.spot == Spot::Waiting) {
             let (waits, spot) = (record.waits, record.spot);
             return Some(format!(
@@ -60,6 +61,5 @@ fn lost(machine: &Machine, truth: &Truth) -> Option<String> {
             ));
         }
     }
-    let runnable = truth.runnable;
     (found != runnable).then(|| format!("{runnable} tasks are runnable, {found} are on runqueues"))
 }

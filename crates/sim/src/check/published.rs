@@ -4,33 +4,51 @@
 
 use super::Truth;
 use super::truth::IDLE;
-use crate::machine::Machine;
 
-pub(super) fn check(machine: &Machine, truth: &Truth) -> Option<String> {
-    let cpus = machine.cpus();
+/// What a CPU at rest should publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Levels {
+    /// The level of its most urgent runnable task; 0 if it has none.
+    pub top: u8,
+    /// The level of the most urgent queued task that another CPU could help.
+    pub candidate: Option<u8>,
+}
+
+/// What each CPU should publish.
+pub fn levels(truth: &Truth<'_>) -> Vec<Levels> {
     let mut top = truth.running_prio.clone();
-    let mut candidate = vec![IDLE; cpus];
-    for (cpu, _, record) in truth.queued(machine) {
-        let prio = i16::from(record.prio);
+    let mut candidate = vec![IDLE; truth.cpus()];
+    for (cpu, task) in &truth.queued {
+        let (cpu, prio) = (*cpu, i16::from(task.prio));
         top[cpu] = top[cpu].max(prio);
-        let may_leave = record.held == 0 && record.allowed_count > 1;
-        let above = truth.running[cpu].map(|task| machine.ledger.get(task));
-        if may_leave || above.is_none_or(|above| above.allowed_count > 1) {
+        let above = truth.running_on(cpu);
+        if task.may_leave() || above.is_none_or(|above| !above.is_bound()) {
             candidate[cpu] = candidate[cpu].max(prio);
         }
     }
-    (0..cpus).find_map(|cpu| {
-        let id = machine.cpus[cpu].id;
-        let (level, wanted) = (machine.domain.cpupri.level(id).get(), level_of(top[cpu]));
-        if level != wanted {
+    let levels = top.iter().zip(candidate).map(|(top, candidate)| Levels {
+        top: level_of(*top),
+        candidate: (candidate != IDLE).then(|| level_of(candidate)),
+    });
+    levels.collect()
+}
+
+/// Compares them with what was published.
+pub(super) fn check(truth: &Truth<'_>, published: impl Fn(usize) -> Levels) -> Option<String> {
+    let wanted = levels(truth).into_iter().enumerate();
+    wanted.into_iter().find_map(|(cpu, wanted)| {
+        let (seen, top) = (published(cpu), wanted.top);
+        if seen.top != top {
             return Some(format!(
-                "cpupri: CPU {cpu} publishes {level}, its top is {wanted}"
+                "cpupri: CPU {cpu} publishes {}, its top is {top}",
+                seen.top
             ));
         }
-        let level = machine.domain.overload.level(id).map(|level| level.get());
-        let wanted = (candidate[cpu] != IDLE).then(|| level_of(candidate[cpu]));
-        (level != wanted).then(|| {
-            format!("overload: CPU {cpu} publishes {level:?}, its candidate is {wanted:?}")
+        (seen.candidate != wanted.candidate).then(|| {
+            format!(
+                "overload: CPU {cpu} publishes {:?}, its candidate is {:?}",
+                seen.candidate, wanted.candidate
+            )
         })
     })
 }

@@ -2,21 +2,15 @@
 
 use super::Truth;
 use super::truth::IDLE;
-use crate::machine::Machine;
 
-pub(super) fn check(machine: &Machine, truth: &Truth) -> Option<String> {
-    let cpus = machine.cpus();
-    let runnable = machine
-        .ledger
-        .live()
-        .iter()
-        .map(|task| machine.ledger.get(*task));
-    let mut prios = Vec::with_capacity(truth.runnable);
-    for record in runnable.filter(|record| !record.waits) {
-        if record.held > 0 || record.allowed_count < cpus {
+pub(super) fn check(truth: &Truth<'_>) -> Option<String> {
+    let cpus = truth.cpus();
+    let mut prios = Vec::with_capacity(truth.runnable().max(cpus));
+    for (_, task) in truth.everywhere() {
+        if task.held || task.allowed.count() < cpus {
             return None;
         }
-        prios.push(i16::from(record.prio));
+        prios.push(i16::from(task.prio));
     }
     prios.sort_unstable_by(|a, b| b.cmp(a));
     prios.resize(cpus, IDLE);
