@@ -48,7 +48,7 @@ impl<T> Plan<T> {
 /// The most urgent queued task of `rq` for which some CPU runs less, and that CPU.
 pub fn plan<T>(rq: &Runqueue<T>, domain: &RootDomain) -> Option<Plan<T>> {
     let me = rq.cpu();
-    if !rq.has_pushable() {
+    if !rq.has_pushable() || domain.cpus() == 1 {
         return None;
     }
     // Pairs with the fence of a puller (`pull::plan`): we published our overload before, it published

@@ -118,7 +118,11 @@ impl<T> Runqueue<T> {
     }
 
     /// The most urgent queued priority.
+    #[inline]
     pub fn top_queued(&self) -> Option<Prio> {
+        if self.all_are_free() {
+            return self.free.top();
+        }
         self.free.top().max(self.held.top()).max(self.bound.top())
     }
 
@@ -193,11 +197,17 @@ impl<T> Runqueue<T> {
         self.array(self.best()?).first_node()
     }
 
+    /// Whether no queued task is held or bound.
+    #[inline]
+    fn all_are_free(&self) -> bool {
+        self.held.len() + self.bound.len() == 0
+    }
+
     /// The array whose first task is picked next.
     #[inline]
     fn best(&self) -> Option<Movable> {
         let (free, held, bound) = (&self.free, &self.held, &self.bound);
-        if held.len() + bound.len() == 0 {
+        if self.all_are_free() {
             return free.top().map(|_| Movable::Free);
         }
         // The last of equals is taken: those who may leave go first.
@@ -353,6 +363,14 @@ impl<T> Runqueue<T> {
     /// The most urgent queued task that another CPU could help: one that may move, or one that is stuck
     /// here under a current task that could leave.
     pub fn candidate(&self) -> Option<Level> {
+        if self.all_are_free() {
+            // The short way to the same answer: nothing is stuck, and the first in line is the best.
+            let top = Level::of(self.free.top()?);
+            let is_upcoming = self.current.is_none() || top > self.running();
+            if !is_upcoming || self.free.len() == 1 {
+                return (!is_upcoming).then_some(top);
+            }
+        }
         // Without a current task the CPU is about to pick, and nothing is stuck.
         let current = self
             .current
