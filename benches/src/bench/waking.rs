@@ -28,6 +28,15 @@ impl Way {
         }
     }
 
+    /// One claims the sleeper and stores, the other says that it sleeps and polls.
+    pub(crate) const fn claimed(gap: GapNs) -> Way {
+        Way {
+            gap,
+            ring: Doorbell::ring_claimed,
+            wait: Doorbell::poll_claimed,
+        }
+    }
+
     /// One calls a futex wake, the other sleeps in a futex wait.
     pub(crate) const fn asleep(gap: GapNs) -> Way {
         Way {
@@ -43,6 +52,9 @@ pub(crate) const POLLING: Way = Way::polling(GapNs {
     min: 3_000,
     max: 9_000,
 });
+
+/// The same, and any waker could have come.
+pub(crate) const CLAIMED: Way = Way::claimed(POLLING.gap);
 
 /// The woken's CPU has to become idle in the kernel.
 pub(crate) const ASLEEP: Way = Way::asleep(GapNs {
