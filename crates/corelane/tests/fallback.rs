@@ -2,6 +2,8 @@
 //! be carried: the basic promises hold there too.
 
 mod common;
+#[path = "common/granted.rs"]
+mod granted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -11,6 +13,7 @@ use common::{Exclusive, prio, wait_until};
 use corelane::{CpuId, CpuSet, JoinError, TaskState, task};
 use corelane_os::fiber::Backend;
 use corelane_os::thread::{self as os, Policy, Tid, gettid};
+use granted::{has_fifo, policy};
 
 /// A runtime whose tasks always run on their own kernel threads.
 fn fallback() -> Exclusive {
@@ -18,18 +21,6 @@ fn fallback() -> Exclusive {
         .map(|builder| builder.native_fibers())
         .build()
         .unwrap()
-}
-
-fn has_fifo(runtime: &Exclusive) -> bool {
-    runtime
-        .status()
-        .cpus
-        .iter()
-        .all(|cpu| cpu.fifo.is_granted())
-}
-
-fn policy() -> Policy {
-    os::policy(Tid(0)).unwrap()
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Work keyed by the kernel's thread id, work that must not happen on a real-time CPU, and what a task starts.
 
 mod common;
+#[path = "common/granted.rs"]
+mod granted;
 
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,21 +15,10 @@ use corelane::{CpuId, CpuSet, JoinError, task};
 use corelane_os::cpuset::{KernelCpu, KernelCpuSet};
 use corelane_os::fiber::Backend;
 use corelane_os::thread::{self as os, Policy, Tid, gettid};
+use granted::{has_fifo, policy};
 
 fn is_carried(runtime: &Exclusive) -> bool {
     matches!(runtime.status().fiber_backend, Backend::Carried(_))
-}
-
-fn has_fifo(runtime: &Exclusive) -> bool {
-    runtime
-        .status()
-        .cpus
-        .iter()
-        .all(|cpu| cpu.fifo.is_granted())
-}
-
-fn policy() -> Policy {
-    os::policy(Tid(0)).unwrap()
 }
 
 /// The policy field of /proc/<pid>/stat: 0 is SCHED_OTHER.
