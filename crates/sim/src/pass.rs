@@ -94,6 +94,8 @@ impl Machine {
         last.entity().state().requeue();
         let next = core.rq.switch(Place::Tail).clone();
         next.entity().state().dispatch();
+        let prio = self.ledger.get(last.body).prio;
+        self.seen(cpu, last.body, What::Yield { prio });
         self.hand_over(last.body, Spot::Current(cpu), Spot::Queued(cpu));
         self.dispatched(cpu, next.body);
         self.tally.turns += 1;
