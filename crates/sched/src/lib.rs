@@ -44,6 +44,8 @@ pub mod push_away;
 mod review;
 mod runqueue;
 mod select;
+#[cfg(target_feature = "sse2")]
+mod sse2;
 mod state;
 mod swar;
 mod timer;

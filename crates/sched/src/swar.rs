@@ -3,6 +3,47 @@
 //! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function here
 //! is a handful of plain instructions without a branch. Bytes above 127 give wrong answers.
 
+/// CPUs in a word of levels.
+pub(crate) const CPUS_PER_WORD: usize = 8;
+/// Words of a group of 64.
+pub(crate) const WORDS_PER_GROUP: usize = 8;
+
+/// The lowest level strictly below `below` among the CPUs of a group in `allowed`, and those at it.
+#[inline]
+pub(crate) fn lowest_of(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    #[cfg(target_feature = "sse2")]
+    return crate::sse2::lowest_of(levels, below, allowed);
+    #[cfg(not(target_feature = "sse2"))]
+    portable_lowest_of(levels, below, allowed)
+}
+
+/// The same on any processor.
+#[cfg(any(test, not(target_feature = "sse2")))]
+pub(crate) fn portable_lowest_of(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    let words = WORDS_PER_GROUP - allowed.leading_zeros() as usize / CPUS_PER_WORD;
+    let mut kept = [splat(127); WORDS_PER_GROUP];
+    let mut lowest = splat(127);
+    for index in 0..words {
+        kept[index] = keep(levels[index], (allowed >> (index * CPUS_PER_WORD)) as u8);
+        lowest = min_bytes(lowest, kept[index]);
+    }
+    let level = min_byte(lowest);
+    if level >= below {
+        return None;
+    }
+    let bits = |index: usize| u64::from(equal_bits(kept[index], level));
+    let cpus = (0..words).fold(0, |cpus, i| cpus | bits(i) << (i * CPUS_PER_WORD));
+    Some((level, cpus & allowed))
+}
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 

@@ -1,0 +1,131 @@
+//! The search among 64 levels with the vectors that every x86-64 processor has.
+//!
+//! Sixteen levels fit a vector, so four hold a group of 64, and the processor has the minimum of bytes as
+//! one instruction. The levels are loaded as atomic words before and only then put together: a vector
+//! load would be no atomic access.
+//!
+//! First the minimum of all 64 is looked for, allowed or not: it mostly belongs to an allowed CPU, and then
+//! it is the answer. Otherwise the CPUs that are not allowed are made 127 and the search is repeated.
+//!
+//! Cost: some sixty instructions, and as many again when only CPUs that are not allowed are lowest.
+//!
+//! # Unsafe
+//! What is raw: the processor must have SSE2, which the compiler takes for granted on x86-64 but asks to be
+//! told at each entry. The test here compares with the portable search.
+
+use core::arch::x86_64::*;
+
+use crate::swar::WORDS_PER_GROUP;
+
+type Group = [__m128i; WORDS_PER_GROUP / 2];
+
+/// See [`crate::swar::lowest_of`].
+#[inline]
+pub(crate) fn lowest_of(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    // SAFETY: the file is compiled only where every processor of the target has SSE2.
+    unsafe { lowest_by_vectors(levels, below, allowed) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn lowest_by_vectors(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    let group: Group = core::array::from_fn(|pair| {
+        _mm_set_epi64x(levels[2 * pair + 1] as i64, levels[2 * pair] as i64)
+    });
+    let minimum = minimum_everywhere(&group);
+    let level = level_of(minimum);
+    if level >= below {
+        return None;
+    }
+    let cpus = equal_bits(&group, minimum) & allowed;
+    if cpus != 0 {
+        return Some((level, cpus));
+    }
+    let group = keep(&group, allowed);
+    let minimum = minimum_everywhere(&group);
+    let level = level_of(minimum);
+    (level < below).then(|| (level, equal_bits(&group, minimum) & allowed))
+}
+
+/// The smallest of the 64 bytes, in every byte.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn minimum_everywhere(group: &Group) -> __m128i {
+    let [a, b, c, d] = *group;
+    let all = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
+    let all = _mm_min_epu8(all, _mm_shuffle_epi32::<0b01_00_11_10>(all)); // halves swapped
+    let all = _mm_min_epu8(all, _mm_shuffle_epi32::<0b10_11_00_01>(all)); // quarters
+    let all = _mm_min_epu8(
+        all,
+        _mm_or_si128(_mm_srli_epi32::<16>(all), _mm_slli_epi32::<16>(all)),
+    );
+    _mm_min_epu8(
+        all,
+        _mm_or_si128(_mm_srli_epi16::<8>(all), _mm_slli_epi16::<8>(all)),
+    )
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn level_of(everywhere: __m128i) -> u8 {
+    _mm_cvtsi128_si32(everywhere) as u8
+}
+
+/// One bit for each CPU at `level`, the first CPU in bit 0.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn equal_bits(group: &Group, level: __m128i) -> u64 {
+    let bits =
+        |index: usize| u64::from(_mm_movemask_epi8(_mm_cmpeq_epi8(group[index], level)) as u16);
+    bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48
+}
+
+/// The CPUs that are not in `allowed` become 127.
+#[inline]
+#[target_feature(enable = "sse2")]
+fn keep(group: &Group, allowed: u64) -> Group {
+    let bit_of_each = _mm_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+    core::array::from_fn(|index| {
+        let bits = _mm_cvtsi32_si128((allowed >> (16 * index)) as u16 as i32);
+        let bits = _mm_unpacklo_epi8(bits, bits);
+        let bits = _mm_shufflelo_epi16::<0b01_01_00_00>(bits);
+        let bits = _mm_shuffle_epi32::<0b01_01_00_00>(bits); // eight copies of each of both bytes
+        let is_allowed = _mm_cmpeq_epi8(_mm_and_si128(bits, bit_of_each), bit_of_each);
+        _mm_or_si128(
+            group[index],
+            _mm_andnot_si128(is_allowed, _mm_set1_epi8(127)),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swar::portable_lowest_of;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_searches_give_the_same_answer(
+            bytes in prop::collection::vec(0u8..=127, 64), few in 1u8..=128,
+            below in 0u8..=128, a: u64, b: u64,
+        ) {
+            let mut levels = [0; WORDS_PER_GROUP];
+            for (cpu, byte) in bytes.iter().enumerate() {
+                levels[cpu / 8] |= u64::from(byte % few) << (cpu % 8 * 8);
+            }
+            for allowed in [0, a, a & b, a | b, !0, 1 << (a % 64)] {
+                let expected = portable_lowest_of(&levels, below, allowed);
+                prop_assert_eq!(lowest_of(&levels, below, allowed), expected);
+            }
+        }
+    }
+}
