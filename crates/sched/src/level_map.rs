@@ -6,30 +6,23 @@
 //! single compare-and-swap, so *a CPU is at exactly one level at every instant*, and a search compares
 //! the 64 CPUs of a group at a time (`swar.rs`).
 //!
-//! Above 64 CPUs a search first reads one word per group of 64: the group's minimum and a version. The
-//! minimum is at most the true one for every finished change. Whoever raises it marks the word first,
-//! then computes from the bytes, and swaps the result in only if the word is still as marked. Whoever
-//! lowers a CPU and finds the mark takes it away; without a mark and with a minimum that is low enough
-//! there is nothing to write, so CPUs that come and go above the minimum share the word unharmed.
-//! After a race of two raisers the minimum may stay too low; that costs a search one needless look at
-//! the group and never hides a CPU.
+//! Above 64 CPUs there is one word per group of 64 with a minimum (`minimum.rs`), and one with the minimum
+//! of these. A search reads the latter first: mostly it ends there, or knows the level that it looks for
+//! and only looks into a group that has it.
 //!
-//! Cost: `set` is one locked instruction up to 64 CPUs, and beyond mostly, too; one more when it lowers
-//! the minimum of its group, two more when it raises it (plus retries, each of which means that another
-//! CPU made progress). `lowest` reads one cache line, plus one word per 64 CPUs.
+//! Cost: `set` is one locked instruction, and beyond 64 CPUs one or two more for each minimum that
+//! changes (plus retries, each of which means that another CPU made progress). `lowest` reads one cache
+//! line, and beyond 64 CPUs one word per group.
 
 use crate::primitives::atomic::{AtomicU64, Ordering::*};
 use alloc::boxed::Box;
 
+use crate::minimum::Minimum;
+use crate::primitives::seq_cst_fence_for_the_checker;
 use crate::swar::{CPUS_PER_WORD, WORDS_PER_GROUP, lowest_of, splat};
 use crate::{CpuId, Level};
 
 const CPUS_PER_GROUP: usize = 64;
-
-/// In the word of a group: somebody computes a higher minimum.
-const RAISING: u64 = 0x80;
-const MINIMUM: u64 = 0x7f;
-const VERSION: u64 = 0x100;
 
 /// The CPUs of one group of 64 that share the lowest level found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +38,10 @@ struct Levels([AtomicU64; WORDS_PER_GROUP]);
 
 pub(crate) struct LevelMap {
     levels: Box<[Levels]>,
-    /// `version << 8 | raising << 7 | minimum`, one per group; unused with a single group.
-    groups: Box<[AtomicU64]>,
+    /// The minimum of each group; unused with a single group.
+    minima: Box<[Minimum]>,
+    /// The minimum of `minima`; unused with a single group.
+    floor: Minimum,
 }
 
 impl LevelMap {
@@ -56,10 +51,10 @@ impl LevelMap {
         let groups = cpus.div_ceil(CPUS_PER_GROUP).max(1);
         let invalid = Level::INVALID.get();
         let levels = |_| Levels(core::array::from_fn(|_| AtomicU64::new(splat(invalid))));
-        let minimum = |_| AtomicU64::new(u64::from(invalid));
         LevelMap {
             levels: (0..groups).map(levels).collect(),
-            groups: (0..groups).map(minimum).collect(),
+            minima: (0..groups).map(|_| Minimum::new(invalid)).collect(),
+            floor: Minimum::new(invalid),
         }
     }
 
@@ -96,49 +91,80 @@ impl LevelMap {
         first_group: usize,
         allowed: impl Fn(usize) -> u64,
     ) -> Option<Lowest> {
-        if self.groups.len() == 1 {
+        if self.minima.len() == 1 {
             return self.lowest_in(0, below, allowed(0));
         }
-        let (floor, likely) = self.lowest_minimum(first_group);
+        let floor = self.floor.get();
         if floor >= below {
             return None;
         }
-        let mut best = self.lowest_in(likely, below, allowed(likely));
-        let (before, after) = (0..first_group, first_group..self.groups.len());
-        for group in after.chain(before).filter(|group| *group != likely) {
-            let limit = best.map_or(below, |best| best.level);
-            if limit == floor {
-                break;
+        self.lowest_from(floor, below, first_group, allowed)
+    }
+
+    /// The same above 64 CPUs, where `floor` is known to be at most the lowest level.
+    fn lowest_from(
+        &self,
+        floor: u8,
+        below: u8,
+        first_group: usize,
+        allowed: impl Fn(usize) -> u64,
+    ) -> Option<Lowest> {
+        let (mut best, mut limit, mut passed_over) = (None, below, 127);
+        for group in self.groups_from(first_group) {
+            let cpus = allowed(group);
+            if cpus == 0 {
+                continue;
             }
-            // Acquire: pairs with the exchanges in `follow`; a missed raise costs one look at the group.
-            if minimum_of(self.groups[group].load(Acquire)) < limit {
-                best = self.lowest_in(group, limit, allowed(group)).or(best);
+            let minimum = self.minima[group].get();
+            if minimum > floor {
+                passed_over = passed_over.min(minimum);
+                continue;
+            }
+            if let Some(found) = self.lowest_in(group, limit, cpus) {
+                if found.level <= floor {
+                    return Some(found);
+                }
+                (best, limit) = (Some(found), found.level);
+            }
+        }
+        if passed_over < limit {
+            return self.lowest_of_all(limit, first_group, allowed).or(best);
+        }
+        best
+    }
+
+    /// The same without a hint: the CPUs at the floor are not allowed, or the floor is too low.
+    #[cold]
+    fn lowest_of_all(
+        &self,
+        below: u8,
+        first_group: usize,
+        allowed: impl Fn(usize) -> u64,
+    ) -> Option<Lowest> {
+        let (mut best, mut limit) = (None, below);
+        for group in self.groups_from(first_group) {
+            if self.minima[group].get() >= limit {
+                continue;
+            }
+            if let Some(found) = self.lowest_in(group, limit, allowed(group)) {
+                (best, limit) = (Some(found), found.level);
             }
         }
         best
     }
 
-    /// The lowest minimum of all groups, and the first group with it from `first_group` on.
+    /// All groups, `first` first, and then as they follow.
     #[inline]
-    fn lowest_minimum(&self, first_group: usize) -> (u8, usize) {
-        let (before, after) = self.groups.split_at(first_group);
-        let mut lowest = u64::MAX;
-        for (step, word) in after.iter().enumerate() {
-            // Acquire, here and below: as in `lowest`.
-            lowest = lowest.min((word.load(Acquire) & MINIMUM) << 32 | step as u64);
-        }
-        for (step, word) in before.iter().enumerate() {
-            let step = after.len() + step;
-            lowest = lowest.min((word.load(Acquire) & MINIMUM) << 32 | step as u64);
-        }
-        let group = first_group + lowest as u32 as usize;
-        let wraps = group >= self.groups.len();
-        let group = if wraps {
-            group - self.groups.len()
-        } else {
-            group
+    fn groups_from(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
+        let groups = self.minima.len();
+        let wrapped = move |group| {
+            if group < groups {
+                group
+            } else {
+                group - groups
+            }
         };
-        ((lowest >> 32) as u8, group)
+        (first..first + groups).map(wrapped)
     }
 
     #[inline]
@@ -190,90 +216,40 @@ impl LevelMap {
         }
     }
 
-    /// Brings the group's minimum along after a byte went from `old` to `new`.
+    /// Brings the minima along after a byte went from `old` to `new`.
     #[inline]
     fn follow(&self, cpu: CpuId, old: u8, new: u8) {
-        if self.groups.len() == 1 || old == new {
+        if self.minima.len() == 1 {
             return;
         }
-        let group = cpu.index() / CPUS_PER_GROUP;
-        if new < old {
-            self.fall(group, new);
-        } else {
-            self.rise(group, old);
+        seq_cst_fence_for_the_checker();
+        let (group, lower) = (cpu.index() / CPUS_PER_GROUP, old.min(new));
+        // One comparison for both directions: which it is, no processor can predict.
+        if self.minima[group].is_concerned(lower) || self.floor.is_concerned(lower) {
+            self.follow_minima(group, old, new);
         }
     }
 
-    /// A byte of `group` has fallen to `new`.
-    #[inline]
-    fn fall(&self, group: usize, new: u8) {
-        let group = &self.groups[group];
-        loop {
-            // SeqCst: the byte was written before, and `rise` marks before it reads the bytes. Either we
-            // see the mark, or it sees our byte.
-            let seen = group.load(SeqCst);
-            let minimum = minimum_of(seen);
-            if minimum <= new && seen & RAISING == 0 {
-                return;
-            }
-            let next = (seen & !(VERSION - 1)) + VERSION | u64::from(minimum.min(new));
-            // AcqRel: Release publishes the byte to searches and to `rise`, which begins again. Lost to
-            // another change: look again.
-            if group
-                .compare_exchange_weak(seen, next, AcqRel, Relaxed)
-                .is_ok()
-            {
-                return;
-            }
-        }
-    }
-
-    /// A byte of `group` has risen from `old`.
-    #[inline]
-    fn rise(&self, group: usize, old: u8) {
-        // Relaxed: the exchange in `raise_minimum` checks it; a minimum that is too low is allowed.
-        if minimum_of(self.groups[group].load(Relaxed)) == old {
-            self.raise_minimum(group, old);
-        }
-    }
-
-    /// The last CPU at the minimum may have left it.
     #[inline(never)]
-    fn raise_minimum(&self, index: usize, old: u8) {
-        let group = &self.groups[index];
-        loop {
-            // Acquire: pairs with the exchange in `fall`, so that its byte is seen below.
-            let seen = group.load(Acquire);
-            if minimum_of(seen) != old || self.minimum_in(index) == old {
-                return; // another CPU holds the minimum, or others have raised it
-            }
-            let marked = (seen & !(VERSION - 1)) + VERSION | RAISING | u64::from(old);
-            // SeqCst: before the bytes are read, see `fall`. Lost to another change: look again.
-            if group
-                .compare_exchange_weak(seen, marked, SeqCst, Relaxed)
-                .is_err()
-            {
-                continue;
-            }
-            let next = (marked & !(VERSION - 1)) + VERSION | u64::from(self.minimum_in(index));
-            // AcqRel: nobody fell unseen since the mark. Lost: somebody did, or raises as we do.
-            if group
-                .compare_exchange(marked, next, AcqRel, Relaxed)
-                .is_ok()
-            {
-                return;
-            }
+    fn follow_minima(&self, group: usize, old: u8, new: u8) {
+        let minimum = &self.minima[group];
+        if new < old {
+            minimum.fall(new);
+            seq_cst_fence_for_the_checker();
+            self.floor.fall(new);
+        } else if new > old {
+            minimum.rise(old, || self.minimum_in(group));
+            self.floor.rise(old, || self.minimum_of_minima());
         }
     }
 
     fn minimum_in(&self, group: usize) -> u8 {
-        self.lowest_in(group, 127, u64::MAX)
-            .map_or(127, |lowest| lowest.level)
+        lowest_of(&self.read(group), 127, u64::MAX).map_or(127, |(level, _)| level)
     }
-}
 
-fn minimum_of(group: u64) -> u8 {
-    (group & MINIMUM) as u8
+    fn minimum_of_minima(&self) -> u8 {
+        self.minima.iter().map(Minimum::get).min().unwrap_or(127)
+    }
 }
 
 #[cfg(test)]

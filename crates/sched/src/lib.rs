@@ -35,6 +35,7 @@ mod inbox;
 mod leftover;
 mod level_map;
 mod mask;
+mod minimum;
 mod overload;
 pub mod primitives;
 mod prio;

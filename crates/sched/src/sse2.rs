@@ -40,49 +40,37 @@ fn lowest_by_vectors(
     let group: Group = core::array::from_fn(|pair| {
         _mm_set_epi64x(levels[2 * pair + 1] as i64, levels[2 * pair] as i64)
     });
-    let minimum = minimum_everywhere(&group);
-    let level = level_of(minimum);
+    let level = minimum(&group);
     if level >= below {
         return None;
     }
-    let cpus = equal_bits(&group, minimum) & allowed;
+    let cpus = equal_bits(&group, level) & allowed;
     if cpus != 0 {
         return Some((level, cpus));
     }
     let group = keep(&group, allowed);
-    let minimum = minimum_everywhere(&group);
-    let level = level_of(minimum);
-    (level < below).then(|| (level, equal_bits(&group, minimum) & allowed))
+    let level = minimum(&group);
+    (level < below).then(|| (level, equal_bits(&group, level) & allowed))
 }
 
-/// The smallest of the 64 bytes, in every byte.
+/// The smallest of the 64 bytes.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn minimum_everywhere(group: &Group) -> __m128i {
+fn minimum(group: &Group) -> u8 {
     let [a, b, c, d] = *group;
     let all = _mm_min_epu8(_mm_min_epu8(a, b), _mm_min_epu8(c, d));
+    let all = _mm_min_epu8(all, _mm_srli_epi16::<8>(all)); // the smaller of each pair, in two bytes
     let all = _mm_min_epu8(all, _mm_shuffle_epi32::<0b01_00_11_10>(all)); // halves swapped
     let all = _mm_min_epu8(all, _mm_shuffle_epi32::<0b10_11_00_01>(all)); // quarters
-    let all = _mm_min_epu8(
-        all,
-        _mm_or_si128(_mm_srli_epi32::<16>(all), _mm_slli_epi32::<16>(all)),
-    );
-    _mm_min_epu8(
-        all,
-        _mm_or_si128(_mm_srli_epi16::<8>(all), _mm_slli_epi16::<8>(all)),
-    )
-}
-
-#[inline]
-#[target_feature(enable = "sse2")]
-fn level_of(everywhere: __m128i) -> u8 {
-    _mm_cvtsi128_si32(everywhere) as u8
+    let all = _mm_min_epu8(all, _mm_shufflelo_epi16::<0b10_11_00_01>(all)); // eighths
+    _mm_extract_epi16::<0>(all) as u8
 }
 
 /// One bit for each CPU at `level`, the first CPU in bit 0.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn equal_bits(group: &Group, level: __m128i) -> u64 {
+fn equal_bits(group: &Group, level: u8) -> u64 {
+    let level = _mm_set1_epi8(level as i8);
     let bits =
         |index: usize| u64::from(_mm_movemask_epi8(_mm_cmpeq_epi8(group[index], level)) as u16);
     bits(0) | bits(1) << 16 | bits(2) << 32 | bits(3) << 48

@@ -1,0 +1,100 @@
+//! The minimum of many levels in one word, never above the true one.
+//!
+//! Searches want to know the minimum of a group without reading the group. Whoever lowers a level can lower
+//! the minimum on the spot, but whoever raises the lowest level has to compute the minimum anew, and others
+//! fall meanwhile: a plain store afterwards would hide them. If instead each fall counted up a version, the
+//! raiser would notice, but then every fall of every CPU would write the same word.
+//!
+//! The idea: whoever raises the minimum first *marks* the word, then reads the levels, then swaps the result
+//! in if the word is still as marked. Whoever falls writes its level, then reads the word. No mark and a
+//! minimum low enough: nothing to write, because a later mark comes before levels are read, which are then
+//! read with the fall. Otherwise it takes the mark away, and the raiser begins again. A version makes every
+//! content of the word new.
+//!
+//! *The minimum is at most the true one for every finished change.* After a race of two raisers it may stay
+//! too low; that costs a search a needless look and hides nobody.
+//!
+//! Cost: one load for a change above the minimum; one locked instruction to lower it, two to raise it.
+
+use crate::primitives::atomic::{AtomicU64, Ordering::*};
+use crate::primitives::seq_cst_fence_for_the_checker;
+
+/// `version << 8 | raising << 7 | minimum`.
+pub(crate) struct Minimum(AtomicU64);
+
+/// Somebody computes a higher minimum.
+const RAISING: u64 = 0x80;
+const MINIMUM: u64 = 0x7f;
+const VERSION: u64 = 0x100;
+
+impl Minimum {
+    pub(crate) fn new(minimum: u8) -> Minimum {
+        Minimum(AtomicU64::new(u64::from(minimum)))
+    }
+
+    /// At most the lowest level.
+    #[inline]
+    pub(crate) fn get(&self) -> u8 {
+        // SeqCst: a raiser of the next higher minimum reads this one after its mark. To a search the answer
+        // is advice.
+        (self.0.load(SeqCst) & MINIMUM) as u8
+    }
+
+    /// Whether a change between two levels may concern the minimum, `lower` being the lower of both.
+    ///
+    /// The level is written before, with SeqCst.
+    #[inline]
+    pub(crate) fn is_concerned(&self, lower: u8) -> bool {
+        // SeqCst: the level was written before; see `fall`. The mark is above every level.
+        self.0.load(SeqCst) & (RAISING | MINIMUM) >= u64::from(lower)
+    }
+
+    /// A level has fallen to `new`, which is written already.
+    pub(crate) fn fall(&self, new: u8) {
+        loop {
+            // SeqCst: the level was written before, and `rise` marks before it reads levels. Either we
+            // see the mark, or it sees our level.
+            let seen = self.0.load(SeqCst);
+            let minimum = seen & MINIMUM;
+            if minimum <= u64::from(new) && seen & RAISING == 0 {
+                return;
+            }
+            let next = next_version(seen) | minimum.min(u64::from(new));
+            // SeqCst: Release publishes the level to `rise`, which begins again; in the one order because
+            // others take this for the write of a level. Lost to another change: look again.
+            if self.swap(seen, next) {
+                return;
+            }
+        }
+    }
+
+    /// A level has risen from `old`, which is written already; `compute` reads all levels with SeqCst.
+    pub(crate) fn rise(&self, old: u8, compute: impl Fn() -> u8) {
+        loop {
+            // Acquire: pairs with the swap in `fall`, whose level is then read below.
+            let seen = self.0.load(Acquire);
+            if seen & MINIMUM != u64::from(old) || compute() == old {
+                return; // another level is the minimum
+            }
+            let marked = next_version(seen) | RAISING | u64::from(old);
+            // SeqCst: before the levels are read, see `fall`. Lost to another change: look again.
+            if !self.swap(seen, marked) {
+                continue;
+            }
+            seq_cst_fence_for_the_checker();
+            // SeqCst: as above. Lost: somebody fell since the mark, or raises as we do; begin again.
+            if self.swap(marked, next_version(marked) | u64::from(compute())) {
+                return;
+            }
+        }
+    }
+
+    fn swap(&self, seen: u64, next: u64) -> bool {
+        // SeqCst, as the callers say. Relaxed: what a failure saw is not used.
+        self.0.compare_exchange(seen, next, SeqCst, Relaxed).is_ok()
+    }
+}
+
+fn next_version(word: u64) -> u64 {
+    (word & !(VERSION - 1)).wrapping_add(VERSION)
+}
