@@ -16,6 +16,7 @@
 
 use crate::primitives::atomic::{AtomicU64, Ordering::*};
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use crate::minimum::Minimum;
 use crate::primitives::seq_cst_fence_for_the_checker;
@@ -98,7 +99,23 @@ impl LevelMap {
         if floor >= below {
             return None;
         }
+        if let Some(group) = self.first_at(floor, first_group)
+            && let Some(found) = self.lowest_in(group, below, allowed(group))
+            && found.level <= floor
+        {
+            return Some(found);
+        }
         self.lowest_from(floor, below, first_group, allowed)
+    }
+
+    /// The first group from `first_group` on whose minimum is at most `floor`, if that can be seen at once.
+    #[inline]
+    fn first_at(&self, floor: u8, first_group: usize) -> Option<usize> {
+        let (before, after) = self.minima.split_at(first_group);
+        match Minimum::first_at_most(floor, after) {
+            Some(group) => Some(first_group + group),
+            None => Minimum::first_at_most(floor, before),
+        }
     }
 
     /// The same above 64 CPUs, where `floor` is known to be at most the lowest level.
@@ -110,21 +127,23 @@ impl LevelMap {
         allowed: impl Fn(usize) -> u64,
     ) -> Option<Lowest> {
         let (mut best, mut limit, mut passed_over) = (None, below, 127);
-        for group in self.groups_from(first_group) {
-            let cpus = allowed(group);
-            if cpus == 0 {
-                continue;
-            }
-            let minimum = self.minima[group].get();
-            if minimum > floor {
-                passed_over = passed_over.min(minimum);
-                continue;
-            }
-            if let Some(found) = self.lowest_in(group, limit, cpus) {
-                if found.level <= floor {
-                    return Some(found);
+        for groups in self.groups_from(first_group) {
+            for group in groups {
+                let cpus = allowed(group);
+                if cpus == 0 {
+                    continue;
                 }
-                (best, limit) = (Some(found), found.level);
+                let minimum = self.minima[group].get();
+                if minimum > floor {
+                    passed_over = passed_over.min(minimum);
+                    continue;
+                }
+                if let Some(found) = self.lowest_in(group, limit, cpus) {
+                    if found.level <= floor {
+                        return Some(found);
+                    }
+                    (best, limit) = (Some(found), found.level);
+                }
             }
         }
         if passed_over < limit {
@@ -142,7 +161,7 @@ impl LevelMap {
         allowed: impl Fn(usize) -> u64,
     ) -> Option<Lowest> {
         let (mut best, mut limit) = (None, below);
-        for group in self.groups_from(first_group) {
+        for group in self.groups_from(first_group).into_iter().flatten() {
             if self.minima[group].get() >= limit {
                 continue;
             }
@@ -155,16 +174,8 @@ impl LevelMap {
 
     /// All groups, `first` first, and then as they follow.
     #[inline]
-    fn groups_from(&self, first: usize) -> impl Iterator<Item = usize> + use<> {
-        let groups = self.minima.len();
-        let wrapped = move |group| {
-            if group < groups {
-                group
-            } else {
-                group - groups
-            }
-        };
-        (first..first + groups).map(wrapped)
+    fn groups_from(&self, first: usize) -> [Range<usize>; 2] {
+        [first..self.minima.len(), 0..first]
     }
 
     #[inline]

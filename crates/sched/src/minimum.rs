@@ -19,17 +19,17 @@
 use crate::primitives::atomic::{AtomicU64, Ordering::*};
 use crate::primitives::seq_cst_fence_for_the_checker;
 
-/// `version << 8 | raising << 7 | minimum`.
+/// `raising << 63 | minimum << 56 | version`.
 pub(crate) struct Minimum(AtomicU64);
 
 /// Somebody computes a higher minimum.
-const RAISING: u64 = 0x80;
-const MINIMUM: u64 = 0x7f;
-const VERSION: u64 = 0x100;
+const RAISING: u64 = 1 << 63;
+const MINIMUM_SHIFT: u32 = 56;
+const VERSION: u64 = (1 << MINIMUM_SHIFT) - 1;
 
 impl Minimum {
     pub(crate) fn new(minimum: u8) -> Minimum {
-        Minimum(AtomicU64::new(u64::from(minimum)))
+        Minimum(AtomicU64::new(u64::from(minimum) << MINIMUM_SHIFT))
     }
 
     /// At most the lowest level.
@@ -37,7 +37,20 @@ impl Minimum {
     pub(crate) fn get(&self) -> u8 {
         // SeqCst: a raiser of the next higher minimum reads this one after its mark. To a search the answer
         // is advice.
-        (self.0.load(SeqCst) & MINIMUM) as u8
+        minimum_of(self.0.load(SeqCst))
+    }
+
+    /// The first of `minima` that is at most `level` and not marked.
+    #[inline]
+    pub(crate) fn first_at_most(level: u8, minima: &[Minimum]) -> Option<usize> {
+        let limit = u64::from(level + 1) << MINIMUM_SHIFT;
+        // Acquire: pairs with `swap`; what is missed, the search looks for again by `get`.
+        let is_below = |minimum: &Minimum| minimum.0.load(Acquire) < limit;
+        let (fours, _) = minima.as_chunks::<4>();
+        let any = |four: &[Minimum; 4]| four.iter().fold(false, |any, one| any | is_below(one));
+        let skipped = 4 * fours.iter().take_while(|four| !any(four)).count();
+        let rest = minima[skipped..].iter().position(is_below);
+        rest.map(|index| skipped + index)
     }
 
     /// Whether a change between two levels may concern the minimum, `lower` being the lower of both.
@@ -46,7 +59,7 @@ impl Minimum {
     #[inline]
     pub(crate) fn is_concerned(&self, lower: u8) -> bool {
         // SeqCst: the level was written before; see `fall`. The mark is above every level.
-        self.0.load(SeqCst) & (RAISING | MINIMUM) >= u64::from(lower)
+        (self.0.load(SeqCst) >> MINIMUM_SHIFT) as u8 >= lower
     }
 
     /// A level has fallen to `new`, which is written already.
@@ -55,11 +68,11 @@ impl Minimum {
             // SeqCst: the level was written before, and `rise` marks before it reads levels. Either we
             // see the mark, or it sees our level.
             let seen = self.0.load(SeqCst);
-            let minimum = seen & MINIMUM;
-            if minimum <= u64::from(new) && seen & RAISING == 0 {
+            let minimum = minimum_of(seen);
+            if minimum <= new && seen & RAISING == 0 {
                 return;
             }
-            let next = next_version(seen) | minimum.min(u64::from(new));
+            let next = following(seen, minimum.min(new));
             // SeqCst: Release publishes the level to `rise`, which begins again; in the one order because
             // others take this for the write of a level. Lost to another change: look again.
             if self.swap(seen, next) {
@@ -73,17 +86,17 @@ impl Minimum {
         loop {
             // Acquire: pairs with the swap in `fall`, whose level is then read below.
             let seen = self.0.load(Acquire);
-            if seen & MINIMUM != u64::from(old) || compute() == old {
+            if minimum_of(seen) != old || compute() == old {
                 return; // another level is the minimum
             }
-            let marked = next_version(seen) | RAISING | u64::from(old);
+            let marked = following(seen, old) | RAISING;
             // SeqCst: before the levels are read, see `fall`. Lost to another change: look again.
             if !self.swap(seen, marked) {
                 continue;
             }
             seq_cst_fence_for_the_checker();
             // SeqCst: as above. Lost: somebody fell since the mark, or raises as we do; begin again.
-            if self.swap(marked, next_version(marked) | u64::from(compute())) {
+            if self.swap(marked, following(marked, compute())) {
                 return;
             }
         }
@@ -95,6 +108,11 @@ impl Minimum {
     }
 }
 
-fn next_version(word: u64) -> u64 {
-    (word & !(VERSION - 1)).wrapping_add(VERSION)
+fn minimum_of(word: u64) -> u8 {
+    (word >> MINIMUM_SHIFT) as u8 & 0x7f
+}
+
+/// A word that was never there, without a mark.
+fn following(seen: u64, minimum: u8) -> u64 {
+    u64::from(minimum) << MINIMUM_SHIFT | seen.wrapping_add(1) & VERSION
 }
