@@ -20,7 +20,7 @@ use core::ops::Range;
 
 use crate::minimum::Minimum;
 use crate::primitives::seq_cst_fence_for_the_checker;
-use crate::swar::{CPUS_PER_WORD, WORDS_PER_GROUP, lowest_of, splat};
+use crate::swar::{CPUS_PER_WORD, WORDS_PER_GROUP, lowest_of, lowest_of_few, splat};
 use crate::{CpuId, Level};
 
 const CPUS_PER_GROUP: usize = 64;
@@ -119,6 +119,7 @@ impl LevelMap {
     }
 
     /// The same above 64 CPUs, where `floor` is known to be at most the lowest level.
+    #[inline(never)]
     fn lowest_from(
         &self,
         floor: u8,
@@ -128,21 +129,19 @@ impl LevelMap {
     ) -> Option<Lowest> {
         let (mut best, mut limit, mut passed_over) = (None, below, 127);
         for groups in self.groups_from(first_group) {
-            for group in groups {
+            for (group, minimum) in groups.clone().zip(&self.minima[groups]) {
                 let cpus = allowed(group);
                 if cpus == 0 {
                     continue;
                 }
-                let minimum = self.minima[group].get();
+                let minimum = minimum.get();
                 if minimum > floor {
                     passed_over = passed_over.min(minimum);
-                    continue;
-                }
-                if let Some(found) = self.lowest_in(group, limit, cpus) {
-                    if found.level <= floor {
-                        return Some(found);
+                } else if let Some((level, cpus)) = lowest_of_few(&self.read(group), limit, cpus) {
+                    (best, limit) = (Some(Lowest { level, group, cpus }), level);
+                    if level <= floor {
+                        return best;
                     }
-                    (best, limit) = (Some(found), found.level);
                 }
             }
         }

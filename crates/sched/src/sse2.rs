@@ -27,28 +27,47 @@ pub(crate) fn lowest_of(
     allowed: u64,
 ) -> Option<(u8, u64)> {
     // SAFETY: the file is compiled only where every processor of the target has SSE2.
-    unsafe { lowest_by_vectors(levels, below, allowed) }
+    unsafe { lowest_of_most(&vectors(levels), below, allowed) }
 }
 
+/// See [`crate::swar::lowest_of_few`].
 #[inline]
-#[target_feature(enable = "sse2")]
-fn lowest_by_vectors(
+pub(crate) fn lowest_of_few(
     levels: &[u64; WORDS_PER_GROUP],
     below: u8,
     allowed: u64,
 ) -> Option<(u8, u64)> {
-    let group: Group = core::array::from_fn(|pair| {
-        _mm_set_epi64x(levels[2 * pair + 1] as i64, levels[2 * pair] as i64)
-    });
-    let level = minimum(&group);
+    // SAFETY: as above.
+    unsafe { lowest_of_kept(&vectors(levels), below, allowed) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn vectors(levels: &[u64; WORDS_PER_GROUP]) -> Group {
+    let pair = |index: usize| [levels[2 * index] as i64, levels[2 * index + 1] as i64];
+    core::array::from_fn(|index| {
+        let [low, high] = pair(index);
+        _mm_set_epi64x(high, low)
+    })
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn lowest_of_most(group: &Group, below: u8, allowed: u64) -> Option<(u8, u64)> {
+    let level = minimum(group);
     if level >= below {
         return None;
     }
-    let cpus = equal_bits(&group, level) & allowed;
-    if cpus != 0 {
-        return Some((level, cpus));
+    match equal_bits(group, level) & allowed {
+        0 => lowest_of_kept(group, below, allowed),
+        cpus => Some((level, cpus)),
     }
-    let group = keep(&group, allowed);
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn lowest_of_kept(group: &Group, below: u8, allowed: u64) -> Option<(u8, u64)> {
+    let group = keep(group, allowed);
     let level = minimum(&group);
     (level < below).then(|| (level, equal_bits(&group, level) & allowed))
 }
@@ -113,6 +132,7 @@ mod tests {
             for allowed in [0, a, a & b, a | b, !0, 1 << (a % 64)] {
                 let expected = portable_lowest_of(&levels, below, allowed);
                 prop_assert_eq!(lowest_of(&levels, below, allowed), expected);
+                prop_assert_eq!(lowest_of_few(&levels, below, allowed), expected);
             }
         }
     }

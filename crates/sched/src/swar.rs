@@ -21,6 +21,19 @@ pub(crate) fn lowest_of(
     portable_lowest_of(levels, below, allowed)
 }
 
+/// The same, made for the case that the lowest CPUs of the group are mostly not in `allowed`.
+#[inline]
+pub(crate) fn lowest_of_few(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    #[cfg(target_feature = "sse2")]
+    return crate::sse2::lowest_of_few(levels, below, allowed);
+    #[cfg(not(target_feature = "sse2"))]
+    portable_lowest_of(levels, below, allowed)
+}
+
 /// The same on any processor.
 #[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) fn portable_lowest_of(
@@ -45,6 +58,7 @@ pub(crate) fn portable_lowest_of(
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
+#[cfg(any(test, not(target_feature = "sse2")))]
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// Eight copies of `level`.
@@ -52,6 +66,7 @@ pub(crate) const fn splat(level: u8) -> u64 {
     ONES * level as u64
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// Each byte of `word` whose bit in `allowed` is clear becomes 127.
 pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     let spread = (ONES * allowed as u64) & 0x8040_2010_0804_0201;
@@ -60,6 +75,7 @@ pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     (word & full) | (splat(127) & !full)
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smaller byte of each pair.
 pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
     let a_not_less = ((a | HIGH) - b) & HIGH;
@@ -67,6 +83,7 @@ pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
     (b & take_b) | (a & !take_b)
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smallest of the eight bytes.
 pub(crate) const fn min_byte(word: u64) -> u8 {
     let word = min_bytes(word, word >> 32 | splat(127) << 32);
@@ -75,6 +92,7 @@ pub(crate) const fn min_byte(word: u64) -> u8 {
     word as u8
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// One bit for each byte equal to `level`, the lowest byte in bit 0.
 pub(crate) const fn equal_bits(word: u64, level: u8) -> u8 {
     let differs = word ^ splat(level);
