@@ -189,8 +189,8 @@ impl LevelMap {
     #[inline]
     fn read(&self, group: usize) -> [u64; WORDS_PER_GROUP] {
         let levels = &self.levels[group].0;
-        // SeqCst: pairs with the exchange in `exchange`, see `rise`. To a search the answer is advice,
-        // stale on return.
+        // SeqCst: pairs with the exchange in `exchange`, see `Minimum::rise`. To a search the answer is
+        // advice, stale on return.
         core::array::from_fn(|index| levels[index].load(SeqCst))
     }
 
@@ -217,7 +217,7 @@ impl LevelMap {
                 return Some(old);
             }
             let next = seen & !(0xff << shift) | u64::from(new) << shift;
-            // SeqCst: before the load in `fall`, see there. As a release it pairs with the loads of
+            // SeqCst: before the load in `Minimum::fall`, see there. As a release it pairs with the loads of
             // searches; a search that misses a lowered CPU is healed by the pull that follows.
             match word.compare_exchange_weak(seen, next, SeqCst, Relaxed) {
                 Ok(_) => return Some(old),
@@ -229,7 +229,7 @@ impl LevelMap {
     /// Brings the minima along after a byte went from `old` to `new`.
     #[inline]
     fn follow(&self, cpu: CpuId, old: u8, new: u8) {
-        if self.minima.len() == 1 {
+        if self.minima.len() == 1 || old == new {
             return;
         }
         seq_cst_fence_for_the_checker();
@@ -247,7 +247,7 @@ impl LevelMap {
             minimum.fall(new);
             seq_cst_fence_for_the_checker();
             self.floor.fall(new);
-        } else if new > old {
+        } else {
             minimum.rise(old, || self.minimum_in(group));
             self.floor.rise(old, || self.minimum_of_minima());
         }
@@ -264,6 +264,8 @@ impl LevelMap {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
@@ -299,6 +301,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_finished_change_is_found_whatever_others_do() {
+        let map = LevelMap::new(200);
+        // CPUs of one word, of one group and of another group.
+        std::thread::scope(|scope| {
+            for cpu in [64, 65, 100, 150] {
+                let map = &map;
+                scope.spawn(move || {
+                    for turn in 0..20_000u32 {
+                        let level = (turn.wrapping_mul(2_654_435_761) >> 25) as u8 % 102;
+                        map.set(CpuId::new(cpu), level);
+                        let found = map.lowest(127, 0, |_| u64::MAX).expect("a CPU is below");
+                        assert!(found.level <= level, "{} above {level}", found.level);
+                    }
+                    map.set(CpuId::new(cpu), 127);
+                });
+            }
+        });
     }
 
     #[test]

@@ -84,18 +84,26 @@ impl Minimum {
     /// A level has risen from `old`, which is written already; `compute` reads all levels with SeqCst.
     pub(crate) fn rise(&self, old: u8, compute: impl Fn() -> u8) {
         loop {
-            // Acquire: pairs with the swap in `fall`, whose level is then read below.
-            let seen = self.0.load(Acquire);
-            if minimum_of(seen) != old || compute() == old {
-                return; // another level is the minimum
+            // SeqCst: a mark that is seen comes before the levels that are read below.
+            let seen = self.0.load(SeqCst);
+            if minimum_of(seen) != old {
+                return; // another level is lower, or others have raised the minimum already
             }
-            let marked = following(seen, old) | RAISING;
-            // SeqCst: before the levels are read, see `fall`. Lost to another change: look again.
-            if !self.swap(seen, marked) {
-                continue;
+            // The mark of another raiser serves as well: were each to set its own, two could stop each
+            // other for ever.
+            let mut marked = seen;
+            if seen & RAISING == 0 {
+                if compute() == old {
+                    return; // another level is equal
+                }
+                marked = following(seen, old) | RAISING;
+                // SeqCst: before the levels are read, see `fall`. Lost to another change: look again.
+                if !self.swap(seen, marked) {
+                    continue;
+                }
             }
             seq_cst_fence_for_the_checker();
-            // SeqCst: as above. Lost: somebody fell since the mark, or raises as we do; begin again.
+            // SeqCst: as above. Lost: somebody fell since the mark, or has raised; look again.
             if self.swap(marked, following(marked, compute())) {
                 return;
             }
@@ -115,4 +123,51 @@ fn minimum_of(word: u64) -> u8 {
 /// A word that was never there, without a mark.
 fn following(seen: u64, minimum: u8) -> u64 {
     u64::from(minimum) << MINIMUM_SHIFT | seen.wrapping_add(1) & VERSION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn a_fall_between_the_mark_and_the_result_is_not_hidden() {
+        let (minimum, turn) = (Minimum::new(10), Cell::new(0));
+        // The levels are read before the mark, after it, and once more because of the fall.
+        minimum.rise(10, || {
+            turn.set(turn.get() + 1);
+            if turn.get() == 2 {
+                minimum.fall(30);
+                return 60; // read before the fall
+            }
+            if turn.get() < 2 { 60 } else { 30 }
+        });
+        assert!(minimum.get() <= 30);
+        assert!(turn.get() >= 2, "the result was computed under the mark");
+    }
+
+    #[test]
+    fn changes_above_the_minimum_write_nothing() {
+        let minimum = Minimum::new(10);
+        let before = minimum.0.load(Relaxed); // Relaxed: one thread.
+        minimum.fall(20);
+        minimum.rise(20, || 10);
+        minimum.rise(10, || 10);
+        assert_eq!(minimum.0.load(Relaxed), before);
+        assert!(!minimum.is_concerned(20) && minimum.is_concerned(10));
+    }
+
+    #[test]
+    fn a_raiser_takes_over_the_mark_of_another() {
+        let (minimum, turn) = (Minimum::new(10), Cell::new(0));
+        minimum.rise(10, || {
+            turn.set(turn.get() + 1);
+            if turn.get() == 2 {
+                minimum.rise(10, || 40);
+                assert_eq!(minimum.get(), 40);
+            }
+            50
+        });
+        assert_eq!(minimum.get(), 40, "the late result is not swapped in");
+    }
 }

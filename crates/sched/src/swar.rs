@@ -1,7 +1,10 @@
-//! Eight levels in one word: comparisons on bytes inside a `u64`.
+//! The lowest of 64 levels, eight in each word: comparisons on bytes inside a `u64`.
 //!
-//! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function here
+//! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function on a word
 //! is a handful of plain instructions without a branch. Bytes above 127 give wrong answers.
+//!
+//! Where every processor has vectors the search is done with these instead (`sse2.rs`), and this one is
+//! what it is tested against.
 
 /// CPUs in a word of levels.
 pub(crate) const CPUS_PER_WORD: usize = 8;
