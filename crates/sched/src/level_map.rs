@@ -19,7 +19,6 @@ use alloc::boxed::Box;
 use core::ops::Range;
 
 use crate::minimum::Minimum;
-use crate::primitives::seq_cst_fence_for_the_checker;
 use crate::swar::{CPUS_PER_WORD, WORDS_PER_GROUP, lowest_of, lowest_of_few, splat};
 use crate::{CpuId, Level};
 
@@ -229,13 +228,12 @@ impl LevelMap {
     /// Brings the minima along after a byte went from `old` to `new`.
     #[inline]
     fn follow(&self, cpu: CpuId, old: u8, new: u8) {
-        if self.minima.len() == 1 || old == new {
+        if self.minima.len() == 1 {
             return;
         }
-        seq_cst_fence_for_the_checker();
         let (group, lower) = (cpu.index() / CPUS_PER_GROUP, old.min(new));
-        // One comparison for both directions: which it is, no processor can predict.
-        if self.minima[group].is_concerned(lower) || self.floor.is_concerned(lower) {
+        // One question for both directions: which of them it is, no processor can predict.
+        if self.minima[group].is_concerned(lower) | self.floor.is_concerned(lower) {
             self.follow_minima(group, old, new);
         }
     }
@@ -245,9 +243,8 @@ impl LevelMap {
         let minimum = &self.minima[group];
         if new < old {
             minimum.fall(new);
-            seq_cst_fence_for_the_checker();
             self.floor.fall(new);
-        } else {
+        } else if new > old {
             minimum.rise(old, || self.minimum_in(group));
             self.floor.rise(old, || self.minimum_of_minima());
         }

@@ -17,7 +17,6 @@
 //! Cost: one load for a change above the minimum; one locked instruction to lower it, two to raise it.
 
 use crate::primitives::atomic::{AtomicU64, Ordering::*};
-use crate::primitives::seq_cst_fence_for_the_checker;
 
 /// `raising << 63 | minimum << 56 | version`.
 pub(crate) struct Minimum(AtomicU64);
@@ -44,8 +43,8 @@ impl Minimum {
     #[inline]
     pub(crate) fn first_at_most(level: u8, minima: &[Minimum]) -> Option<usize> {
         let limit = u64::from(level + 1) << MINIMUM_SHIFT;
-        // Acquire: pairs with `swap`; what is missed, the search looks for again by `get`.
-        let is_below = |minimum: &Minimum| minimum.0.load(Acquire) < limit;
+        // Relaxed: it only says where to look first.
+        let is_below = |minimum: &Minimum| minimum.0.load(Relaxed) < limit;
         let (fours, _) = minima.as_chunks::<4>();
         let any = |four: &[Minimum; 4]| four.iter().fold(false, |any, one| any | is_below(one));
         let skipped = 4 * fours.iter().take_while(|four| !any(four)).count();
@@ -102,7 +101,6 @@ impl Minimum {
                     continue;
                 }
             }
-            seq_cst_fence_for_the_checker();
             // SeqCst: as above. Lost: somebody fell since the mark, or has raised; look again.
             if self.swap(marked, following(marked, compute())) {
                 return;

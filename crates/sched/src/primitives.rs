@@ -11,10 +11,3 @@
 pub mod atomic {
     pub use core::sync::atomic::*;
 }
-
-/// A SeqCst fence where only a checker needs one: between SeqCst accesses, which it takes for AcqRel.
-#[inline(always)]
-pub(crate) fn seq_cst_fence_for_the_checker() {
-    #[cfg(loom)]
-    atomic::fence(atomic::Ordering::SeqCst);
-}
