@@ -35,6 +35,7 @@ mod inbox;
 mod leftover;
 mod level_map;
 mod mask;
+mod minimum;
 mod overload;
 pub mod primitives;
 mod prio;
@@ -44,6 +45,8 @@ pub mod push_away;
 mod review;
 mod runqueue;
 mod select;
+#[cfg(target_feature = "sse2")]
+mod sse2;
 mod state;
 mod swar;
 mod timer;

@@ -1,9 +1,67 @@
-//! Eight levels in one word: comparisons on bytes inside a `u64`.
+//! The lowest of 64 levels, eight in each word: comparisons on bytes inside a `u64`.
 //!
-//! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function here
+//! Levels are at most 127, so the top bit of each byte is free to catch a borrow. Every function on a word
 //! is a handful of plain instructions without a branch. Bytes above 127 give wrong answers.
+//!
+//! Where every processor has vectors the search is done with these instead (`sse2.rs`), and this one is
+//! what it is tested against.
+
+/// CPUs in a word of levels.
+pub(crate) const CPUS_PER_WORD: usize = 8;
+/// Words of a group of 64.
+pub(crate) const WORDS_PER_GROUP: usize = 8;
+
+/// The lowest level strictly below `below` among the CPUs of a group in `allowed`, and those at it.
+#[inline]
+pub(crate) fn lowest_of(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    #[cfg(target_feature = "sse2")]
+    return crate::sse2::lowest_of(levels, below, allowed);
+    #[cfg(not(target_feature = "sse2"))]
+    portable_lowest_of(levels, below, allowed)
+}
+
+/// The same, made for the case that the lowest CPUs of the group are mostly not in `allowed`.
+#[inline]
+pub(crate) fn lowest_of_few(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    #[cfg(target_feature = "sse2")]
+    return crate::sse2::lowest_of_few(levels, below, allowed);
+    #[cfg(not(target_feature = "sse2"))]
+    portable_lowest_of(levels, below, allowed)
+}
+
+/// The same on any processor.
+#[cfg(any(test, not(target_feature = "sse2")))]
+pub(crate) fn portable_lowest_of(
+    levels: &[u64; WORDS_PER_GROUP],
+    below: u8,
+    allowed: u64,
+) -> Option<(u8, u64)> {
+    let words = WORDS_PER_GROUP - allowed.leading_zeros() as usize / CPUS_PER_WORD;
+    let mut kept = [splat(127); WORDS_PER_GROUP];
+    let mut lowest = splat(127);
+    for index in 0..words {
+        kept[index] = keep(levels[index], (allowed >> (index * CPUS_PER_WORD)) as u8);
+        lowest = min_bytes(lowest, kept[index]);
+    }
+    let level = min_byte(lowest);
+    if level >= below {
+        return None;
+    }
+    let bits = |index: usize| u64::from(equal_bits(kept[index], level));
+    let cpus = (0..words).fold(0, |cpus, i| cpus | bits(i) << (i * CPUS_PER_WORD));
+    Some((level, cpus & allowed))
+}
 
 const ONES: u64 = 0x0101_0101_0101_0101;
+#[cfg(any(test, not(target_feature = "sse2")))]
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// Eight copies of `level`.
@@ -11,6 +69,7 @@ pub(crate) const fn splat(level: u8) -> u64 {
     ONES * level as u64
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// Each byte of `word` whose bit in `allowed` is clear becomes 127.
 pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     let spread = (ONES * allowed as u64) & 0x8040_2010_0804_0201;
@@ -19,6 +78,7 @@ pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     (word & full) | (splat(127) & !full)
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smaller byte of each pair.
 pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
     let a_not_less = ((a | HIGH) - b) & HIGH;
@@ -26,6 +86,7 @@ pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
     (b & take_b) | (a & !take_b)
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smallest of the eight bytes.
 pub(crate) const fn min_byte(word: u64) -> u8 {
     let word = min_bytes(word, word >> 32 | splat(127) << 32);
@@ -34,6 +95,7 @@ pub(crate) const fn min_byte(word: u64) -> u8 {
     word as u8
 }
 
+#[cfg(any(test, not(target_feature = "sse2")))]
 /// One bit for each byte equal to `level`, the lowest byte in bit 0.
 pub(crate) const fn equal_bits(word: u64, level: u8) -> u8 {
     let differs = word ^ splat(level);
