@@ -369,6 +369,12 @@ fn an_urgent_task_does_not_go_where_a_native_part_has_the_cpu() {
     });
     let where_it_runs = || task::current().unwrap().cpu();
     for urgency in [90, 50, 20] {
+        // The task before has ended, but its CPU may not have said so yet.
+        wait_until("the other CPU to be idle", || {
+            runtime.snapshot().cpus[1..]
+                .iter()
+                .all(|cpu| cpu.level <= 1)
+        });
         let cpu = runtime.spawn(prio(urgency), where_it_runs).join().unwrap();
         assert_ne!(cpu, CpuId::new(0), "priority {urgency}");
     }
