@@ -3,7 +3,8 @@
 //! Every call here is a safe point: if a more urgent task waits for this CPU, it runs first. On an ordinary
 //! thread, and in the native part of a task, these calls do what an ordinary thread would do.
 
-use std::time::{Duration, Instant};
+use crate::primitives::time::Instant;
+use std::time::Duration;
 
 use corelane_os::clock;
 

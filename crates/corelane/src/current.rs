@@ -14,9 +14,9 @@
 //! `tests/identity.rs`.
 
 use crate::primitives::atomic::Ordering::Relaxed;
+use crate::primitives::panic::resume_unwind;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crate::primitives::Mutex;
@@ -80,7 +80,7 @@ unsafe impl Sync for Fiber {}
 // SAFETY: as above.
 unsafe impl Send for Fiber {}
 
-thread_local! {
+crate::primitives::thread_local! {
     static FIBER: Cell<*const Fiber> = const { Cell::new(ptr::null()) };
 }
 
@@ -108,7 +108,7 @@ impl Fiber {
     /// The fiber of the caller, if it is running a task.
     #[inline]
     pub(crate) fn current() -> Option<&'static Fiber> {
-        let fiber = FIBER.get();
+        let fiber = FIBER.with(Cell::get);
         if fiber.is_null() {
             return None;
         }
@@ -132,7 +132,7 @@ impl Fiber {
 
     /// Names the fiber of the calling thread, once, at the start of its life.
     pub(crate) fn enter(&self, suspender: &Suspender<'_>) {
-        FIBER.set(self);
+        FIBER.with(|own| own.set(self));
         self.suspender.set(ptr::from_ref(suspender).cast());
     }
 

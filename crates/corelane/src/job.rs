@@ -9,9 +9,9 @@
 //! which is one; `result` belongs to that holder until `done` is completed, and to the one `JoinHandle`
 //! after. Shown by `tests/spawn.rs`.
 
+use crate::primitives::panic::{AssertUnwindSafe, catch_unwind};
 use core::any::Any;
 use core::cell::UnsafeCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::JoinError;

@@ -58,7 +58,9 @@ struct OutsideStats {
     cancelled: Counter,
 }
 
-static NEXT_TASK: AtomicU64 = AtomicU64::new(1);
+crate::primitives::global! {
+    static NEXT_TASK: AtomicU64 = AtomicU64::new(1);
+}
 
 impl Shared {
     pub(crate) fn new(
@@ -111,7 +113,9 @@ impl Shared {
     /// Counts a task that is about to be spawned; says whether the runtime still takes tasks.
     #[must_use]
     pub(crate) fn admit(&self) -> bool {
-        self.spawned.fetch_add(1, Relaxed); // Relaxed: the fence orders it.
+        if !crate::primitives::sabotaged!(OmitAdmission) {
+            self.spawned.fetch_add(1, Relaxed); // Relaxed: the fence orders it.
+        }
         fence(SeqCst); // pairs with the fence in `live_tasks`: we see the end, or it sees our task
         if self.is_draining() {
             self.spawned.fetch_sub(1, Relaxed); // Relaxed: it was never more than an intention.

@@ -1,0 +1,232 @@
+//! Fibers of the native backend: the fiber's own thread runs the body while its carrier waits.
+//!
+//! The word and its states are those of `corelane_os::fiber`'s lender, and so are the moments at which each
+//! side may run: a lender that came back from a native run has published that it is parked before it calls
+//! `then`, so that another carrier may resume the fiber while `then` still runs.
+//!
+//! # Unsafe
+//! What is raw: the cells of a lender, which belong to its thread in STARTING, NATIVE, AWAITED and EXIT and
+//! to the holder of the [`Fiber`] in LENT; and the pointer of [`Fiber::resume_native`]. Shown by the models of
+//! the runtime, in which a broken hand-over fails an assertion here or deadlocks.
+
+use core::cell::Cell;
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+
+use shuttle::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use shuttle::thread::{Builder, JoinHandle};
+
+pub use corelane_os::fiber::{
+    Backend, FiberError, FiberSpec, FsBase, NativeReason, Resumed, STACK_SIZE_MIN, Then,
+};
+
+use crate::futex;
+use crate::machine;
+use crate::thread::{Tid, gettid};
+
+const STARTING: u32 = 0;
+const LENT: u32 = 1;
+/// The lender runs the body; nobody sleeps for it.
+const NATIVE: u32 = 2;
+/// The lender runs the body; its owner sleeps on the word.
+const AWAITED: u32 = 3;
+const EXIT: u32 = 4;
+
+/// The backend of this host.
+pub fn detect_backend() -> Backend {
+    Backend::Native(NativeReason::Asked)
+}
+
+type Work = Box<dyn FnOnce(&Suspender<'_>) + Send>;
+
+struct Lender {
+    word: AtomicU32,
+    started: Cell<bool>,
+    finished: Cell<bool>,
+    then: Cell<Option<(Then, *const ())>>,
+    work: Cell<Option<Work>>,
+    tid: Cell<Tid>,
+}
+
+// SAFETY: the word says who owns the cells, see the module's page.
+unsafe impl Sync for Lender {}
+// SAFETY: as above.
+unsafe impl Send for Lender {}
+
+/// A parked or running fiber.
+pub struct Fiber {
+    lender: Arc<Lender>,
+    thread: JoinHandle<()>,
+}
+
+// SAFETY: the lender's cells are owned by whoever its word says.
+unsafe impl Send for Fiber {}
+// SAFETY: as above.
+unsafe impl Sync for Fiber {}
+
+/// Why a fiber did not end.
+pub enum FinishError {
+    /// The body suspended again instead of returning.
+    Suspended(Fiber),
+    /// The fiber's thread panicked.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl core::fmt::Debug for FinishError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            FinishError::Suspended(_) => "Suspended(..)",
+            FinishError::Panicked(_) => "Panicked(..)",
+        })
+    }
+}
+
+impl Fiber {
+    /// Creates the fiber's thread and waits until it has parked.
+    ///
+    /// # Errors
+    /// When the model grants no more fibers.
+    pub fn spawn(
+        spec: &FiberSpec<'_>,
+        body: impl FnOnce(&Suspender<'_>) + Send + 'static,
+    ) -> Result<Fiber, FiberError> {
+        machine::switch();
+        let is_granted = machine::with(|machine| {
+            machine.fibers += 1;
+            machine.fibers <= machine.settings.fibers_max
+        });
+        if !is_granted {
+            machine::with(|machine| machine.fibers -= 1);
+            return Err(FiberError::Thread(io::ErrorKind::WouldBlock.into()));
+        }
+        let lender = Arc::new(Lender::new(Box::new(body)));
+        let own = lender.clone();
+        let thread = Builder::new().name(spec.name.to_owned());
+        let thread = thread
+            .spawn(move || own.live())
+            .map_err(FiberError::Thread)?;
+        assert_eq!(futex::wait_for_change(&lender.word, STARTING), LENT);
+        Ok(Fiber { lender, thread })
+    }
+
+    /// Runs the body on its own thread until it suspends or returns.
+    ///
+    /// # Safety
+    /// As for the real one: the fiber is the caller's and parked.
+    pub unsafe fn resume(&mut self) -> Resumed {
+        self.lender.run_awaited();
+        match self.lender.finished.get() {
+            true => Resumed::Finished,
+            false => Resumed::Suspended,
+        }
+    }
+
+    /// Hands the body to its own thread and returns at once; `then(argument)` is called there once it has
+    /// parked again.
+    ///
+    /// # Safety
+    /// As for the real one: `fiber` is valid and nobody else uses it until `then` is called.
+    pub unsafe fn resume_native(fiber: *const Fiber, then: Then, argument: *const ()) {
+        // SAFETY: valid by contract until the word is stored; the clone keeps the word after that.
+        let lender = unsafe { (*fiber).lender.clone() };
+        lender.assert_parked();
+        lender.then.set(Some((then, argument)));
+        lender.word.store(NATIVE, SeqCst); // gives the cells to the lender
+        futex::rouse(&lender.word, 1);
+    }
+
+    /// The kernel id of the fiber's own thread.
+    pub fn tid(&self) -> Tid {
+        self.lender.tid.get()
+    }
+
+    /// Ends the fiber and joins its thread.
+    ///
+    /// # Errors
+    /// The fiber comes back when its body suspended again.
+    pub fn finish(self) -> Result<(), FinishError> {
+        let lender = &self.lender;
+        lender.assert_parked();
+        if lender.started.get() && !lender.finished.get() {
+            lender.run_awaited();
+            if !lender.finished.get() {
+                return Err(FinishError::Suspended(self));
+            }
+        }
+        lender.word.store(EXIT, SeqCst); // gives the cells to the lender for the last time
+        futex::rouse(&lender.word, 1);
+        let joined = self.thread.join().map_err(FinishError::Panicked);
+        machine::with(|machine| machine.fibers -= 1);
+        joined
+    }
+}
+
+/// The owner's side.
+impl Lender {
+    fn new(work: Work) -> Lender {
+        Lender {
+            word: AtomicU32::new(STARTING),
+            started: Cell::new(false),
+            finished: Cell::new(false),
+            then: Cell::new(None),
+            work: Cell::new(Some(work)),
+            tid: Cell::new(Tid(0)),
+        }
+    }
+
+    fn assert_parked(&self) {
+        assert_eq!(self.word.load(SeqCst), LENT, "a fiber in use is parked");
+    }
+
+    fn run_awaited(&self) {
+        self.assert_parked();
+        assert!(!self.finished.get(), "a finished body is not resumed");
+        self.then.set(None);
+        self.word.store(AWAITED, SeqCst); // gives the cells to the lender
+        futex::rouse(&self.word, 1);
+        let parked = futex::wait_for_change(&self.word, AWAITED);
+        assert_eq!(parked, LENT, "only its owner ends a lender");
+    }
+}
+
+/// The lender's own side.
+impl Lender {
+    /// The whole life of the fiber's thread.
+    fn live(&self) {
+        self.tid.set(gettid());
+        if self.lend() == EXIT {
+            return drop(self.work.take());
+        }
+        self.started.set(true);
+        let work = self.work.take().expect("a body starts once");
+        work(&Suspender { lender: self });
+        self.finished.set(true);
+        assert_eq!(self.lend(), EXIT, "a finished body is not resumed");
+    }
+
+    /// Publishes LENT, wakes a sleeping owner or calls `then`, and sleeps until the fiber is used again.
+    fn lend(&self) -> u32 {
+        let then = self.then.take();
+        self.word.swap(LENT, SeqCst); // gives the cells to the owner
+        match then {
+            // SAFETY: the contract of `resume_native`: called once, after the fiber has been published.
+            Some((then, argument)) => unsafe { then(argument) },
+            None => _ = futex::rouse(&self.word, 1),
+        }
+        futex::wait_for_change(&self.word, LENT)
+    }
+}
+
+/// The body's means to suspend itself.
+pub struct Suspender<'a> {
+    lender: &'a Lender,
+}
+
+impl Suspender<'_> {
+    /// Suspends the body; comes back when the fiber is resumed.
+    pub fn suspend(&self) {
+        let state = self.lender.lend();
+        assert_ne!(state, EXIT, "a suspended body is not ended");
+    }
+}
