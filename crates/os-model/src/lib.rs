@@ -10,7 +10,7 @@
 //! | module | stands for | how |
 //! |---|---|---|
 //! | [`futex`] | sleep and wake on a word | queues by address; the word is compared and the sleeper queued in one step |
-//! | [`clock`], [`time`] | CLOCK_MONOTONIC | virtual: each read takes 100 ns, see below |
+//! | [`clock`], [`time`] | CLOCK_MONOTONIC | virtual, see below |
 //! | [`fiber`] | the native backend | the fiber's own thread runs the body while the carrier waits |
 //! | [`thread`] | policy, affinity, pin | written down and granted |
 //! | [`topology`] | CPUs that share a cache | two unless the model says otherwise |
@@ -18,7 +18,8 @@
 //! | [`sync`], [`thread`], [`panic`] | locks, threads and unwinding of the standard library | the checker's, with the API that the runtime uses |
 //!
 //! # Time
-//! Virtual time moves when it is read, and jumps to the next deadline when nobody can run. Now and then it
+//! Each step of a thread takes a little virtual time, a look at the clock some more, and it jumps to the next
+//! deadline when nobody can run. Now and then it
 //! jumps although somebody could ([`Model::hasty`]): a thread may be stopped for any length of time, so a
 //! timeout may come at any moment. Now and then a futex wakes a sleeper for no reason, as the kernel may.
 //!

@@ -12,6 +12,9 @@ use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 
 use crate::machine::{self, Machine, Settings};
 
+/// How long a step of a thread takes: a sleeper's deadline comes also while others compute.
+const STEP_NS: u64 = 20;
+
 /// How often something improbable happens: once in so many choices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rarely(pub(crate) u64);
@@ -72,6 +75,7 @@ impl<S: Scheduler> Scheduler for Timed<S> {
         current: Option<TaskId>,
         is_yielding: bool,
     ) -> Option<TaskId> {
+        machine::with(|machine| machine.now_ns += STEP_NS);
         let wakes_anybody = self.happens(self.spurious);
         let jumps = self.jumps.is_some_and(|rarely| self.happens(rarely));
         let is_parked = |task: &Task| task.can_spuriously_wakeup();
@@ -122,6 +126,7 @@ impl<S: Scheduler> Scheduler for Replayed<S> {
         current: Option<TaskId>,
         is_yielding: bool,
     ) -> Option<TaskId> {
+        machine::with(|machine| machine.now_ns += STEP_NS);
         self.inner.next_task(runnable, current, is_yielding)
     }
 

@@ -88,6 +88,13 @@ const SIM_OTHER_SEED: &[&str] = &[
     "sim", "--cpus", "16", "--seed", "2", "--events", "20000", "--json", "-",
 ];
 
+/// Another compilation of everything, optimised a little, because it runs millions of steps.
+const MODEL_CHECKED: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg shuttle -D warnings"),
+    ("CARGO_TARGET_DIR", "target/shuttle"),
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+];
+
 /// Every check, in order.
 pub(super) const STEPS: &[Step] = &[
     cargo("format", 60, &["fmt", "--all", "--check"]),
@@ -163,6 +170,14 @@ pub(super) const STEPS: &[Step] = &[
         action: Action::BuildProgram {
             arguments: &["build", "--release", "--package", "corelane-cli"],
             name: "corelane",
+        },
+    },
+    Step {
+        name: "the runtime under a model checker",
+        limit: Duration::from_secs(600),
+        action: Action::Cargo {
+            arguments: &["test", "--package", "corelane", "--test", "shuttle"],
+            environment: MODEL_CHECKED,
         },
     },
     program(

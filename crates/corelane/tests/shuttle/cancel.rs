@@ -87,13 +87,14 @@ fn with_a_destructor_that_waits() {
     let runtime = runtime();
     let friend = runtime.spawn(prio(20), task::park);
     let to = friend.task();
+    let waits = Waits(to);
     let handle = runtime.spawn(prio(30), move || {
-        let _waits = Waits(to);
+        let _waits = waits;
         task::park();
     });
     let cancelled = handle.task();
     let other = thread(move || cancelled.cancel());
-    // It never started, or it has unwound and its destructor has woken the friend.
+    // Whether it started or not, its destructor has woken the friend.
     let answer = handle.join();
     assert!(matches!(answer, Err(JoinError::Cancelled)), "{answer:?}");
     friend.join().unwrap();

@@ -33,7 +33,7 @@ pub(crate) fn priorities() {
         .set_priority(prio(60))
         .expect("it computes");
     await_running(&runtime, &[lowered, most]);
-    tasks.into_iter().for_each(Computing::stop);
+    Computing::stop_all(tasks);
     end(runtime);
 }
 
@@ -52,8 +52,7 @@ fn raised_while_woken() {
     raised.set_priority(prio(40)).expect("it waits or computes");
     join(wake);
     await_running(&runtime, &[&parked, &others[1]]);
-    parked.stop();
-    others.into_iter().for_each(Computing::stop);
+    Computing::stop_all(others.into_iter().chain([parked]));
     end(runtime);
 }
 
@@ -119,8 +118,7 @@ fn moved_by_two() {
     let running = runtime.snapshot().cpus[at].running;
     assert_eq!(running.map(|(id, _)| id), Some(moved.handle.task().id()));
     assert!(moved.handle.task().affinity() == only(at));
-    moved.stop();
-    less.stop();
+    Computing::stop_all([moved, less]);
     end(runtime);
 }
 

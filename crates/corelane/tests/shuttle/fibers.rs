@@ -84,7 +84,6 @@ fn contended() {
         }
     }
     assert!(ran >= 1, "the fiber that there is was used");
-    assert_eq!(runtime.stats().finished, 4);
     end(runtime);
 }
 

@@ -40,7 +40,6 @@ fn trees(idle: Idle) {
     assert_eq!(own.join().unwrap(), 1 + 2);
     assert_eq!(join(from_another), 4 + 5);
     assert!(runs.iter().all(|runs| runs.load(SeqCst) == 1));
-    assert_eq!(runtime.stats().finished, 6);
     end(runtime);
 }
 

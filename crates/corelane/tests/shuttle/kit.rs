@@ -51,17 +51,22 @@ pub(crate) fn pause() {
 }
 
 /// More looks than it takes until nothing changes any more.
-const LOOKS_MAX: u32 = 3_000;
+const LOOKS_MAX: u32 = 1_000;
 
 /// Waits, on an ordinary thread, for what must come.
 pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    assert!(comes(is_so), "it never came that {what}");
+}
+
+/// Whether it comes.
+pub(crate) fn comes(is_so: impl Fn() -> bool) -> bool {
     for _ in 0..LOOKS_MAX {
         if is_so() {
-            return;
+            return true;
         }
         pause();
     }
-    panic!("it never came that {what}");
+    false
 }
 
 /// Keeps a CPU busy until told to stop, as a task that computes would.

@@ -3,7 +3,7 @@
 use corelane::{Idle, JoinHandle, Runtime, task};
 use corelane_os_model::Model;
 
-use crate::kit::{Busy, builder, end, eventually, join, only, prio, thread};
+use crate::kit::{Busy, builder, comes, end, join, only, prio, thread};
 
 /// The numbers of the tasks that run, in ascending order.
 fn running(runtime: &Runtime) -> Vec<u64> {
@@ -17,7 +17,12 @@ fn running(runtime: &Runtime) -> Vec<u64> {
 pub(crate) fn await_running(runtime: &Runtime, tasks: &[&Computing]) {
     let mut ids: Vec<u64> = tasks.iter().map(|task| task.handle.task().id()).collect();
     ids.sort_unstable();
-    eventually("the most urgent run", || running(runtime) == ids);
+    let most_urgent_run = comes(|| running(runtime) == ids);
+    assert!(
+        most_urgent_run,
+        "{ids:?} do not come to run: {:?}",
+        runtime.snapshot()
+    );
 }
 
 /// A task that computes until it is stopped.
@@ -43,6 +48,13 @@ impl Computing {
         Computing::start(runtime.build_task().priority(prio(priority)), false)
     }
 
+    /// Stops them all before any is joined: a less urgent one may not get to run until the others end.
+    pub(crate) fn stop_all(tasks: impl IntoIterator<Item = Computing>) {
+        let tasks: Vec<Computing> = tasks.into_iter().collect();
+        tasks.iter().for_each(|task| task.busy.stop());
+        tasks.into_iter().for_each(Computing::stop);
+    }
+
     pub(crate) fn stop(self) {
         self.busy.stop();
         self.handle.join().unwrap();
@@ -63,8 +75,7 @@ fn spawned_at_once(idle: Idle) {
     await_running(&runtime, &[&second, &third]);
     second.stop();
     await_running(&runtime, &[&third, &last]);
-    third.stop();
-    last.stop();
+    Computing::stop_all([third, last]);
     end(runtime);
 }
 
@@ -80,7 +91,7 @@ fn the_most_urgent_run_however_they_were_spawned() {
 #[test]
 fn the_most_urgent_run_on_cpus_that_only_spin() {
     Model::new()
-        .schedules(40)
+        .schedules(15)
         .check(|| spawned_at_once(Idle::Spin));
 }
 
@@ -100,8 +111,7 @@ pub(crate) fn woken_at_once() {
     await_running(&runtime, &[&second, &middle]);
     second.stop();
     await_running(&runtime, &[&middle, &least]);
-    middle.stop();
-    least.stop();
+    Computing::stop_all([middle, least]);
     end(runtime);
 }
 
@@ -120,9 +130,7 @@ fn with_a_bound_task() {
     await_running(&runtime, &[&first, &bound, &third]);
     first.stop();
     await_running(&runtime, &[&bound, &third, &last]);
-    for task in [bound, third, last] {
-        task.stop();
-    }
+    Computing::stop_all([bound, third, last]);
     end(runtime);
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use corelane::{JoinError, JoinHandle, task};
+use corelane::{JoinError, JoinHandle, TaskState, task};
 use corelane_os_model::Model;
+use corelane_os_model::sync::mpsc::channel;
 
-use crate::kit::{Census, Citizen, builder, end, join, prio, runtime, thread};
+use crate::kit::{Census, Citizen, builder, end, eventually, join, prio, runtime, thread};
 
 /// Whether a task of a runtime that ended has ended in one of the ways it may.
 fn has_ended(handle: JoinHandle<()>) {
@@ -125,24 +126,30 @@ fn dropping_a_runtime_lets_no_joiner_hang() {
     Model::new().schedules(300).check(by_dropping);
 }
 
-/// The limit passes at any moment: what is abandoned is named, and everything else has ended.
-fn with_no_patience() {
+/// One task never comes to a safe point: it is named, and those behind it that have not started never will.
+pub(crate) fn around_a_stuck_task() {
     let (runtime, census) = (runtime(), Census::default());
-    let handles = [
-        runtime.spawn(prio(30), parks(census.citizen())),
-        runtime.spawn(prio(40), parks(census.citizen())),
-    ];
-    let report = runtime.shutdown(Duration::from_micros(1));
-    let is_abandoned = |id| report.abandoned.iter().any(|task| task.id == id);
-    for handle in handles {
-        if !is_abandoned(handle.task().id()) {
-            has_ended(handle);
-        }
-    }
-    assert!(census.count() <= report.abandoned.len());
+    let (release, released) = channel();
+    let stuck = runtime.spawn(prio(40), move || released.recv().expect("it is released"));
+    eventually("it runs", || stuck.task().state() == TaskState::Running);
+    let behind = runtime.spawn(prio(30), parks(census.citizen()));
+    let below = runtime.spawn_background(parks(census.citizen()));
+    let report = runtime.shutdown(Duration::from_millis(1));
+    let abandoned: Vec<u64> = report.abandoned.iter().map(|task| task.id).collect();
+    assert_eq!(abandoned, [stuck.task().id()]);
+    has_ended(behind);
+    has_ended(below);
+    assert_eq!(census.count(), 0, "no other body is left");
+    release.send(()).expect("somebody waits for it");
+    stuck
+        .join()
+        .expect("it goes on after its runtime has ended");
 }
 
 #[test]
-fn a_shutdown_without_patience_names_what_it_leaves() {
-    Model::new().hasty().schedules(300).check(with_no_patience);
+fn shutdown_ends_what_waits_behind_a_stuck_task() {
+    Model::new()
+        .cpus(1)
+        .schedules(15)
+        .check(around_a_stuck_task);
 }

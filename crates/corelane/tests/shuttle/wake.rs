@@ -55,7 +55,7 @@ fn a_task_unparked_from_a_thread_runs_on_cpus_that_spin_first() {
 
 #[test]
 fn a_task_unparked_from_a_thread_runs_on_cpus_that_only_spin() {
-    Model::new().schedules(200).check(|| ping_pong(Idle::Spin));
+    Model::new().schedules(30).check(|| ping_pong(Idle::Spin));
 }
 
 /// Two tasks, each bound to a CPU of its own, wake each other in turn.
