@@ -10,9 +10,11 @@
 //! the runtime, in which a broken hand-over fails an assertion here or deadlocks.
 
 use core::cell::Cell;
+use core::time::Duration;
 use std::any::Any;
 use std::io;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Weak};
 
 use shuttle::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use shuttle::thread::{Builder, JoinHandle};
@@ -40,7 +42,7 @@ pub fn detect_backend() -> Backend {
 
 type Work = Box<dyn FnOnce(&Suspender<'_>) + Send>;
 
-struct Lender {
+pub(crate) struct Lender {
     word: AtomicU32,
     started: Cell<bool>,
     finished: Cell<bool>,
@@ -102,6 +104,7 @@ impl Fiber {
         }
         let lender = Arc::new(Lender::new(Box::new(body)));
         let own = lender.clone();
+        machine::with(|machine| machine.lenders.push(Arc::downgrade(&lender)));
         let thread = Builder::new().name(spec.name.to_owned());
         let thread = thread
             .spawn(move || own.live())
@@ -200,7 +203,12 @@ impl Lender {
         }
         self.started.set(true);
         let work = self.work.take().expect("a body starts once");
-        work(&Suspender { lender: self });
+        let body = AssertUnwindSafe(|| work(&Suspender { lender: self }));
+        match catch_unwind(body) {
+            Ok(()) => {}
+            Err(payload) if payload.is::<ProcessExits>() => return,
+            Err(payload) => resume_unwind(payload),
+        }
         self.finished.set(true);
         assert_eq!(self.lend(), EXIT, "a finished body is not resumed");
     }
@@ -218,6 +226,24 @@ impl Lender {
     }
 }
 
+/// Unwinds a body that is suspended when the process exits.
+struct ProcessExits;
+
+/// Ends the threads of fibers that nobody will resume or finish, as the exit of a process does: a runtime
+/// leaves the fibers of abandoned tasks behind, and the checker would wait for their threads. Called by the
+/// main thread at the end of a model that abandons tasks, and that is not hasty.
+pub fn exit_process() {
+    // The deadline comes when nobody else can run.
+    crate::thread::sleep(Duration::from_secs(1));
+    let lenders = machine::with(|machine| core::mem::take(&mut machine.lenders));
+    for lender in lenders.iter().filter_map(Weak::upgrade) {
+        if lender.word.load(SeqCst) == LENT {
+            lender.word.store(EXIT, SeqCst); // nobody uses it: everybody sleeps
+            futex::rouse(&lender.word, 1);
+        }
+    }
+}
+
 /// The body's means to suspend itself.
 pub struct Suspender<'a> {
     lender: &'a Lender,
@@ -227,6 +253,8 @@ impl Suspender<'_> {
     /// Suspends the body; comes back when the fiber is resumed.
     pub fn suspend(&self) {
         let state = self.lender.lend();
-        assert_ne!(state, EXIT, "a suspended body is not ended");
+        if state == EXIT {
+            resume_unwind(Box::new(ProcessExits)); // nobody else ends a suspended body
+        }
     }
 }

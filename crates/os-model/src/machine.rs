@@ -6,11 +6,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Weak;
 
 use shuttle::scheduler::TaskId;
 use shuttle::thread::Thread;
 
 use crate::cpuset::KernelCpuSet;
+use crate::fiber::Lender;
 use crate::sabotage::Sabotage;
 use corelane_os::thread::Policy;
 
@@ -38,6 +40,8 @@ pub(crate) struct Machine {
     /// Threads that sleep until a deadline, on a futex or not.
     pub(crate) deadlines: Vec<(TaskId, u64)>,
     pub(crate) fibers: usize,
+    /// Every fiber's thread that may still be there.
+    pub(crate) lenders: Vec<Weak<Lender>>,
     /// How many futex wakes were asked for.
     pub(crate) wakes: u64,
     pub(crate) policies: HashMap<TaskId, Policy>,
@@ -58,6 +62,7 @@ impl Machine {
             sleepers: Vec::new(),
             deadlines: Vec::new(),
             fibers: 0,
+            lenders: Vec::new(),
             wakes: 0,
             policies: HashMap::new(),
             affinities: HashMap::new(),

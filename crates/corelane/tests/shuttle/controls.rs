@@ -30,6 +30,6 @@ controls! {
     an_omitted_pull_is_noticed: OmitPull, schedules(150), order::spawned_on_sleeping_cpus;
     an_omitted_letter_about_a_change_is_noticed: OmitChangeLetter, schedules(150), change::priorities;
     a_cancellation_that_wakes_nobody_is_noticed: OmitCancelWake, schedules(300), cancel::of_waiting_tasks;
-    a_task_that_is_not_counted_is_noticed: OmitAdmission, schedules(500), shutdown::against_waiting_tasks;
+    a_task_that_is_not_counted_is_noticed: OmitAdmission, schedules(300), shutdown::against_waiting_tasks;
     tasks_that_nobody_discards_are_noticed: OmitDiscard, schedules(15).cpus(1), shutdown::around_a_stuck_task;
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use corelane::{JoinError, JoinHandle, TaskState, task};
 use corelane_os_model::Model;
+use corelane_os_model::fiber::exit_process;
 use corelane_os_model::sync::mpsc::channel;
 
 use crate::kit::{Census, Citizen, builder, end, eventually, join, prio, runtime, thread};
@@ -144,6 +145,7 @@ pub(crate) fn around_a_stuck_task() {
     stuck
         .join()
         .expect("it goes on after its runtime has ended");
+    exit_process();
 }
 
 #[test]
