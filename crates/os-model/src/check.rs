@@ -4,6 +4,8 @@
 //! switches; PCT lets threads run on and switches at a few places, and finds what needs a thread to be
 //! stopped for long at just the wrong place. Seeds are fixed: a model that passed passes again.
 
+use std::path::{Path, PathBuf};
+
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
@@ -72,13 +74,21 @@ impl Model {
     /// If an execution panics, deadlocks, or takes more steps than any that gets anywhere; the schedule is
     /// printed.
     pub fn check(&self, f: fn()) {
-        if let Ok(path) = std::env::var("CORELANE_MODEL_REPLAY") {
-            let scheduler = ReplayScheduler::new_from_file(path).expect("a schedule to replay");
-            let scheduler = Replayed::new(scheduler, self.settings.clone());
-            run(scheduler, FailurePersistence::None, f);
-            return;
+        match std::env::var("CORELANE_MODEL_REPLAY") {
+            Ok(path) => self.replay(Path::new(&path), f),
+            Err(_) => self.search(FailurePersistence::Print, f),
         }
-        self.search(FailurePersistence::Print, f);
+    }
+
+    /// Runs `f` under the one schedule that the file holds.
+    fn replay(&self, file: &Path, f: fn()) {
+        let mut replay = ReplayScheduler::new_from_file(file).expect("a schedule to replay");
+        replay.set_allow_incomplete(); // what follows the failure is not in the schedule
+        run(
+            Replayed::new(replay, self.settings.clone()),
+            FailurePersistence::None,
+            f,
+        );
     }
 
     /// Breaks the runtime or its host, and shows that `f` notices under some schedule.
@@ -88,10 +98,30 @@ impl Model {
     pub fn catches(&self, how: Sabotage, f: fn()) {
         let mut broken = self.clone();
         broken.settings.sabotage = Some(how);
-        // On a thread of its own, which an abandoned execution may leave in any state.
-        let search = move || broken.search(FailurePersistence::None, f);
-        let searched = std::thread::spawn(search).join();
-        assert!(searched.is_err(), "the model does not notice {how:?}");
+        assert!(broken.finds_fault(f), "the model does not notice {how:?}");
+    }
+
+    /// Whether `f` fails under some schedule, as a control of a model expects.
+    #[must_use]
+    pub fn finds_fault(&self, f: fn()) -> bool {
+        self.fails(move |model| model.search(FailurePersistence::None, f))
+    }
+
+    /// Whether `f` fails, and fails again under the schedules that were then written to `directory`.
+    #[must_use]
+    pub fn finds_and_repeats_fault(&self, directory: &Path, f: fn()) -> bool {
+        let written = FailurePersistence::File(Some(directory.to_owned()));
+        let is_found = self.fails(move |model| model.search(written, f));
+        let schedules = std::fs::read_dir(directory).expect("a directory for schedules");
+        let repeats = |file: PathBuf| self.fails(move |model| model.replay(&file, f));
+        let mut files = schedules.map(|entry| entry.expect("a directory for schedules").path());
+        is_found && files.any(repeats)
+    }
+
+    /// On a thread of its own, which an abandoned execution may leave in any state.
+    fn fails(&self, run: impl FnOnce(&Model) + Send + 'static) -> bool {
+        let model = self.clone();
+        std::thread::spawn(move || run(&model)).join().is_err()
     }
 
     fn search(&self, persistence: FailurePersistence, f: fn()) {

@@ -36,8 +36,8 @@
 //!
 //! # Running the models
 //! `RUSTFLAGS="--cfg shuttle" cargo test -p corelane --test shuttle`, see `crates/corelane/tests/shuttle/`.
-//! A failure prints its schedule; put it into a file and name that in `CORELANE_MODEL_REPLAY` to run the one
-//! test with it again. `CORELANE_MODEL_TIMES=50` draws fifty times as many schedules.
+//! A failure prints its schedule (the first one printed is the failure's); put it into a file and name that in
+//! `CORELANE_MODEL_REPLAY` to run the one test with it again. `CORELANE_MODEL_TIMES=50` draws fifty times as many schedules.
 //!
 //! That a model can fail is shown by [`Sabotage`]: each way of breaking the kernel or the runtime is caught by
 //! some model, and a test says so.

@@ -4,7 +4,7 @@
 
 use corelane_os_model::{Model, Sabotage};
 
-use crate::{cancel, change, order, shutdown, timer, wake};
+use crate::{cancel, change, guard, order, shutdown, timer, wake};
 
 /// A control for each sabotage: the host, and the model that notices.
 macro_rules! controls {
@@ -32,4 +32,14 @@ controls! {
     a_cancellation_that_wakes_nobody_is_noticed: OmitCancelWake, schedules(300), cancel::of_waiting_tasks;
     a_task_that_is_not_counted_is_noticed: OmitAdmission, schedules(300), shutdown::against_waiting_tasks;
     tasks_that_nobody_discards_are_noticed: OmitDiscard, schedules(15).cpus(1), shutdown::around_a_stuck_task;
+}
+
+#[test]
+fn a_fault_is_repeated_by_its_schedule() {
+    let directory = std::env::temp_dir().join(format!("corelane-model-{}", std::process::id()));
+    std::fs::create_dir(&directory).expect("a directory for schedules");
+    let is_repeated =
+        schedules(300).finds_and_repeats_fault(&directory, || guard::disturbed(false));
+    std::fs::remove_dir_all(&directory).expect("it is ours");
+    assert!(is_repeated);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use corelane::{JoinError, JoinHandle, Runtime, task};
+use corelane::{BuildError, JoinError, JoinHandle, Runtime, task};
 use corelane_os_model::Model;
 
 use crate::kit::{Census, builder, end, join, prio, thread};
@@ -68,6 +68,24 @@ fn refused() {
 #[test]
 fn a_task_for_which_no_fiber_can_be_had_says_so_when_joined() {
     Model::new().fibers_max(1).schedules(300).check(refused);
+}
+
+/// Fewer fibers than the runtime is to start with.
+fn too_few_to_build() {
+    let error = builder().fibers(4).build().map(|_| ());
+    assert!(matches!(error, Err(BuildError::Fiber(_))), "{error:?}");
+    // What it had claimed and started is there for the next.
+    let runtime = builder().fibers(3).build().expect("three are granted");
+    assert_eq!(runtime.spawn(prio(10), || 1).join().unwrap(), 1);
+    end(runtime);
+}
+
+#[test]
+fn a_build_that_fails_leaves_nothing_behind() {
+    Model::new()
+        .fibers_max(3)
+        .schedules(100)
+        .check(too_few_to_build);
 }
 
 /// Fewer fibers than tasks, and tasks that soon end: each gets a fiber or a refusal, whoever is first.

@@ -7,17 +7,19 @@ use crate::kit::{Busy, end, join, only, pause, prio, runtime, thread};
 
 /// A task holds a guard and yields, parks and sleeps, while it is reprioritised, moved, woken, and while more
 /// urgent tasks want its CPU.
-fn guarded() {
+pub(crate) fn disturbed(holds: bool) {
     let runtime = runtime();
     let busy = Busy::default();
     let stops = busy.clone();
     let held = runtime.spawn(prio(30), move || {
         for _ in 0..2 {
             let guard = migrate_disable();
+            let cpu = guard.cpu();
             let stays = || {
                 let now = migrate_disable().cpu();
-                assert_eq!(now, guard.cpu(), "the CPU changed under a guard");
+                assert_eq!(now, cpu, "the CPU changed");
             };
+            let guard = holds.then_some(guard);
             task::yield_now();
             stays();
             task::park();
@@ -55,5 +57,11 @@ fn guarded() {
 
 #[test]
 fn the_cpu_never_changes_under_a_guard() {
-    Model::new().schedules(300).check(guarded);
+    Model::new().schedules(300).check(|| disturbed(true));
+}
+
+#[test]
+fn without_the_guard_the_cpu_changes() {
+    let model = Model::new().schedules(300);
+    assert!(model.finds_fault(|| disturbed(false)));
 }
