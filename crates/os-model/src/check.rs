@@ -22,7 +22,7 @@ pub struct Model {
     jumps: Option<Rarely>,
 }
 
-const SEED: u64 = 0xC0_4E1A_4E;
+const SEED: u64 = 0xC04E_1A4E;
 /// Places at which PCT stops the running thread.
 const PCT_DEPTH: usize = 4;
 /// More steps than any execution takes that gets anywhere.
