@@ -1,8 +1,10 @@
 //! Shutting down against everything else: it ends, no body is left, no handle hangs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use corelane::{JoinError, JoinHandle, TaskState, task};
+use corelane::{JoinError, JoinHandle, task};
 use corelane_os_model::Model;
 use corelane_os_model::fiber::exit_process;
 use corelane_os_model::sync::mpsc::channel;
@@ -131,8 +133,13 @@ fn dropping_a_runtime_lets_no_joiner_hang() {
 pub(crate) fn around_a_stuck_task() {
     let (runtime, census) = (runtime(), Census::default());
     let (release, released) = channel();
-    let stuck = runtime.spawn(prio(40), move || released.recv().expect("it is released"));
-    eventually("it runs", || stuck.task().state() == TaskState::Running);
+    let has_started = Arc::new(AtomicBool::new(false));
+    let started = has_started.clone();
+    let stuck = runtime.spawn(prio(40), move || {
+        started.store(true, SeqCst);
+        released.recv().expect("it is released");
+    });
+    eventually("it has started", || has_started.load(SeqCst));
     let behind = runtime.spawn(prio(30), parks(census.citizen()));
     let below = runtime.spawn_background(parks(census.citizen()));
     let report = runtime.shutdown(Duration::from_millis(1));
