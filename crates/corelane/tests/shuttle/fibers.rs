@@ -107,5 +107,9 @@ fn contended() {
 
 #[test]
 fn contended_fibers_leave_nobody_waiting() {
-    Model::new().fibers_max(2).schedules(300).check(contended);
+    Model::new()
+        .fibers_max(2)
+        .hasty()
+        .schedules(300)
+        .check(contended);
 }

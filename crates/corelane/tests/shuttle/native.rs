@@ -42,5 +42,5 @@ fn excursions() {
 
 #[test]
 fn tasks_come_back_from_native_parts_and_from_outside() {
-    Model::new().schedules(300).check(excursions);
+    Model::new().hasty().schedules(300).check(excursions);
 }
