@@ -93,6 +93,7 @@ const MODEL_CHECKED: &[(&str, &str)] = &[
     ("RUSTFLAGS", "--cfg shuttle -D warnings"),
     ("CARGO_TARGET_DIR", "target/shuttle"),
     ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CORELANE_MODEL_TIMES", "3"),
 ];
 
 /// Every check, in order.
