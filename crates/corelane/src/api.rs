@@ -3,8 +3,9 @@
 //! Every call here is a safe point: if a more urgent task waits for this CPU, it runs first. On an ordinary
 //! thread, and in the native part of a task, these calls do what an ordinary thread would do.
 
+use crate::primitives::time::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corelane_os::clock;
 

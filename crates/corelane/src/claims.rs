@@ -10,7 +10,9 @@ use corelane_os::cpuset::KernelCpu;
 
 use crate::BuildError;
 
-static CLAIMED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+crate::primitives::global! {
+    static CLAIMED: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+}
 
 /// CPUs claimed by one runtime; given back on drop.
 #[derive(Debug)]

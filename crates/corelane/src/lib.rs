@@ -27,6 +27,9 @@
 //!
 //! Without privilege everything works, and [`Runtime::status`] says loudly what the host did not grant.
 
+#[cfg(shuttle)]
+extern crate corelane_os_model as corelane_os;
+
 mod admission;
 mod api;
 mod arrival;

@@ -9,5 +9,8 @@
 
 /// The atomic types, orderings and fences.
 pub mod atomic {
+    #[cfg(not(shuttle))]
     pub use core::sync::atomic::*;
+    #[cfg(shuttle)]
+    pub use shuttle::sync::atomic::*;
 }

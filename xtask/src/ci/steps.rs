@@ -118,6 +118,14 @@ const BENCH: &[&str] = &[
     "-",
 ];
 
+/// Another compilation of everything, optimised a little, because it runs millions of steps.
+const MODEL_CHECKED: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg shuttle -D warnings"),
+    ("CARGO_TARGET_DIR", "target/shuttle"),
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CORELANE_MODEL_TIMES", "3"),
+];
+
 /// Every check, in order.
 pub(super) const STEPS: &[Step] = &[
     cargo("format", 60, &["fmt", "--all", "--check"]),
@@ -220,6 +228,14 @@ pub(super) const STEPS: &[Step] = &[
         action: Action::BuildProgram {
             arguments: &["build", "--release", "--package", "corelane-cli"],
             name: "corelane",
+        },
+    },
+    Step {
+        name: "the runtime under a model checker",
+        limit: Duration::from_secs(600),
+        action: Action::Cargo {
+            arguments: &["test", "--package", "corelane", "--test", "shuttle"],
+            environment: MODEL_CHECKED,
         },
     },
     program(
