@@ -51,7 +51,7 @@ const CHANGE: usize = 1;
 
 impl<T> Inbox<T> {
     /// An empty inbox.
-    pub const fn new() -> Inbox<T> {
+    pub fn new() -> Inbox<T> {
         Inbox {
             head: AtomicPtr::new(ptr::null_mut()),
             owns: PhantomData,

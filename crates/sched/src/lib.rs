@@ -23,6 +23,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(loom)]
+extern crate std;
 
 mod arrive;
 mod cpu;
@@ -35,6 +37,8 @@ mod inbox;
 mod leftover;
 mod level_map;
 mod mask;
+#[cfg(all(loom, test))]
+mod models;
 mod overload;
 pub mod primitives;
 mod prio;

@@ -97,7 +97,7 @@ pub struct StateWord(AtomicU32);
 impl StateWord {
     /// A new task: runnable, owned by its spawner until it is enqueued.
     #[inline]
-    pub const fn new() -> StateWord {
+    pub fn new() -> StateWord {
         StateWord(AtomicU32::new(TaskPhase::Queued as u32))
     }
 
