@@ -16,7 +16,8 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 use crate::primitives::Mutex;
-use corelane_os::{clock, futex};
+use crate::primitives::futex;
+use corelane_os::clock;
 use corelane_sched::{
     Commit, CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake,
 };

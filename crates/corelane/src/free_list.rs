@@ -61,7 +61,7 @@ pub(crate) unsafe fn free<T>(item: &'static T) {
 }
 
 impl<T: 'static> FreeList<T> {
-    pub(crate) const fn new() -> FreeList<T> {
+    pub(crate) fn new() -> FreeList<T> {
         FreeList {
             head: AtomicU64::new(0),
             len: AtomicUsize::new(0),

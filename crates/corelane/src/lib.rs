@@ -47,8 +47,12 @@ mod guard;
 mod housekeeping;
 mod idle;
 mod job;
+#[cfg(all(loom, test))]
+mod models;
+mod moment;
 mod native;
 mod pass;
+mod permit;
 mod primitives;
 mod priority;
 mod runtime;

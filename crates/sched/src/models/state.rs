@@ -224,7 +224,6 @@ fn every_ordering_of_the_state_word_matters() {
     every_ordering_matters(&Protocol {
         module: module_path!(),
         models: &[
-            "two_wakes_at_any_time_let_the_task_end_and_nobody_resumes_a_stack_in_use",
             "a_preempted_task_goes_on_elsewhere_with_its_stack_and_the_wake_it_got",
             "a_task_woken_while_it_leaves_goes_on_elsewhere_with_its_stack",
             "who_sees_done_sees_what_the_task_wrote",
