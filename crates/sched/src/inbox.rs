@@ -13,6 +13,8 @@
 //! *change* (its priority or affinity was changed), so it has a link for each. The kind of a letter is the
 //! lowest bit of the pointer to it.
 //!
+//! The protocol is on [the page beside this crate](../inbox.md).
+//!
 //! Cost: leaving is lock-free (a retry means that another letter was left or all were taken); taking is
 //! one swap plus one step per letter. Nothing allocates.
 //!

@@ -9,6 +9,8 @@
 //! loom in every interleaving up to a bound. Besides, `weakening.rs` takes one ordering away at a time, so
 //! that a model can be shown to notice.
 //!
+//! What that shows and what not is on [the page beside this crate](../models.md).
+//!
 //! Cost: none in a build that ships, these are re-exports.
 
 #[cfg(loom)]

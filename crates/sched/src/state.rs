@@ -26,7 +26,7 @@
 //! carrier that has left it; (1) acquires. A wake that comes earlier sets WOKEN and nobody spins.
 //! WOKEN survives QUEUED, so a task may see one wake that is not its own: waits are loops over a
 //! condition. A task that runs on its own kernel thread is RUNNING. Kernel preemption will add FROZEN
-//! between RUNNING and QUEUED; its edges belong to the takeover protocol.
+//! between RUNNING and QUEUED; its edges belong to the takeover protocol. See [state.md](../state.md).
 
 use crate::primitives::atomic::{AtomicU32, Ordering::*};
 

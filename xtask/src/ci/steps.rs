@@ -88,6 +88,20 @@ const SIM_OTHER_SEED: &[&str] = &[
     "sim", "--cpus", "16", "--seed", "2", "--events", "20000", "--json", "-",
 ];
 
+/// The models, built apart: the flag changes every crate. Bounded in `primitives/control.rs`.
+const LOOM: &[&str] = &[
+    "test",
+    "--release",
+    "--lib",
+    "--package",
+    "corelane-sched",
+    "--package",
+    "corelane",
+    "--target-dir",
+    "target/loom",
+    "models::",
+];
+
 /// Every check, in order.
 pub(super) const STEPS: &[Step] = &[
     cargo("format", 60, &["fmt", "--all", "--check"]),
@@ -120,6 +134,14 @@ pub(super) const STEPS: &[Step] = &[
             "corelane-os",
         ],
     ),
+    Step {
+        name: "lock-free protocols under loom",
+        limit: Duration::from_secs(500),
+        action: Action::Cargo {
+            arguments: LOOM,
+            environment: &[("RUSTFLAGS", "--cfg loom")],
+        },
+    },
     Step {
         name: "build the real-time tests",
         limit: Duration::from_secs(400),

@@ -58,6 +58,9 @@ fn two_readers_take_each_event_once() {
     });
 }
 
+const LATER_STORES: &str = "keeps a cell from being written again before it has been read; loom lets no load \
+    return a store that comes later in the run, so it cannot show this";
+
 #[test]
 fn every_ordering_of_the_event_ring_matters() {
     every_ordering_matters(&Protocol {
@@ -67,6 +70,15 @@ fn every_ordering_of_the_event_ring_matters() {
             "two_readers_take_each_event_once",
         ],
         sites: &[("event.rs", &[])],
-        unnoticed: &[] as &[Unnoticed],
+        unnoticed: &[
+            Unnoticed {
+                weakening: "event.rs drain store loses Release",
+                why: LATER_STORES,
+            },
+            Unnoticed {
+                weakening: "event.rs write load loses Acquire",
+                why: LATER_STORES,
+            },
+        ],
     });
 }

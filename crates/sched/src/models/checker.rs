@@ -1,4 +1,8 @@
 //! The checker itself: what it must be able to see for the other models to mean anything.
+//!
+//! # Unsafe
+//! What is raw: an atomic that is dropped while another thread has its address, on purpose and in a process
+//! of its own. The test here is that loom objects.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -1,4 +1,8 @@
 //! The inbox: letters are neither lost nor taken twice, and each writer's come in order.
+//!
+//! # Unsafe
+//! What is raw: the contents of loom's cells, opened where the protocol says that they are the caller's.
+//! Loom checks each access against all others, which is what the tests here are for.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

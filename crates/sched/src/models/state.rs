@@ -1,4 +1,8 @@
 //! The state word: one enqueuer for each wake, and never a stack that somebody is standing on.
+//!
+//! # Unsafe
+//! What is raw: the contents of loom's cells, opened where the protocol says that they are the caller's.
+//! Loom checks each access against all others, which is what the tests here are for.
 
 use alloc::sync::Arc;
 

@@ -10,6 +10,9 @@
 //! SeqCst *fence* is exact, and even stronger than the language: it also acquires what came before earlier
 //! fences); `compare_exchange_weak` never fails without a reason; no load returns a value that is stored
 //! later in the same interleaving; of each atomic the last seven stores can be read.
+//!
+//! # Unsafe
+//! What is raw: a flag is read without synchronisation when it is dropped. Tested by `models/checker.rs`.
 
 use core::panic::Location;
 use std::thread::panicking;
