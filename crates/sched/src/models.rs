@@ -6,7 +6,7 @@
 //! to fail: a model that cannot fail shows nothing.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test --release --lib -p corelane-sched models::`; an exhaustive
-//! search is the same with `LOOM_MAX_PREEMPTIONS=1000` and takes minutes.
+//! search is the same with `LOOM_MAX_PREEMPTIONS=100` and takes long. See [models.md](../models.md).
 
 mod checker;
 mod cpupri;
