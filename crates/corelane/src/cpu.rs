@@ -7,8 +7,8 @@
 use crate::primitives::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
 use crate::primitives::Mutex;
+use crate::primitives::futex;
 use corelane_os::cpuset::KernelCpu;
-use corelane_os::futex;
 use corelane_percpu::CachePadded;
 use corelane_sched::{CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Kick, Prio, Runqueue, TimerQueue};
 

@@ -10,7 +10,8 @@
 
 use crate::primitives::atomic::Ordering::Relaxed;
 
-use corelane_os::{clock, futex};
+use crate::primitives::futex;
+use corelane_os::clock;
 use corelane_sched::{IdleWord, Place};
 
 use crate::config::Idle;

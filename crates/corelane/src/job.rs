@@ -77,7 +77,7 @@ unsafe impl Send for Job {}
 impl Job {
     /// A job without a closure yet.
     #[inline]
-    pub(crate) const fn vacant() -> Job {
+    pub(crate) fn vacant() -> Job {
         Job {
             done: Completion::new(),
             stage: Cell::new(Stage::Empty),

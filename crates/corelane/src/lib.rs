@@ -57,8 +57,12 @@ mod housekeeping;
 mod idle;
 mod job;
 mod last_words;
+#[cfg(all(loom, test))]
+mod models;
+mod moment;
 mod native;
 mod pass;
+mod permit;
 mod primitives;
 mod priority;
 mod room;

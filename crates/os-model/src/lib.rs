@@ -11,7 +11,8 @@
 //! |---|---|---|
 //! | `futex` | sleep and wake on a word | queues by address; the word is compared and the sleeper queued in one step |
 //! | `clock`, `time` | CLOCK_MONOTONIC | virtual, see below |
-//! | `fiber` | the native backend | the fiber's own thread runs the body while the carrier waits |
+//! | `fiber` | both backends, carried unless the model says `native` | the fiber's own thread runs the body while the carrier waits, and the carrier goes on to the next body that it names |
+//! | `fault` | a look at memory faults | nothing is looked at |
 //! | `thread` | policy, affinity, pin | written down and granted |
 //! | `topology` | CPUs that share a cache | two unless the model says otherwise |
 //! | `memory`, `host` | locked memory, the host's report | granted, empty |
@@ -27,7 +28,10 @@
 //!   orderings suffice is shown by the models of `corelane-sched` under loom.
 //! - **Kernel preemption by level.** Every thread may run at any time: a FIFO level is written down and obeyed
 //!   by nobody. So nothing is shown about who is kept waiting, only about what is lost.
-//! - **Carrying a thread pointer.** The native backend is modelled; the switch is tested in `corelane-os`.
+//! - **Carrying a thread pointer.** Who runs after whom is modelled for carried fibers, too; the switch itself,
+//!   stacks and registers are tested in `corelane-os`.
+//! - **Who unlocks.** The mutex is the model's own, because a task hands one to the next; what `parking_lot` does
+//!   inside is not run.
 //! - **Single steps inside other crates**: `Arc`, `OnceLock` and crossbeam's deque act at one instant.
 //! - **A task that panics.** The checker takes any panic for a failure of the model. Unwinding by cancellation
 //!   is modelled.

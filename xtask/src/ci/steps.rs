@@ -126,6 +126,20 @@ const MODEL_CHECKED: &[(&str, &str)] = &[
     ("CORELANE_MODEL_TIMES", "3"),
 ];
 
+/// The models, built apart: the flag changes every crate. Bounded in `primitives/control.rs`.
+const LOOM: &[&str] = &[
+    "test",
+    "--release",
+    "--lib",
+    "--package",
+    "corelane-sched",
+    "--package",
+    "corelane",
+    "--target-dir",
+    "target/loom",
+    "models::",
+];
+
 /// Every check, in order.
 pub(super) const STEPS: &[Step] = &[
     cargo("format", 60, &["fmt", "--all", "--check"]),
@@ -160,6 +174,14 @@ pub(super) const STEPS: &[Step] = &[
             "corelane-attacks",
         ],
     ),
+    Step {
+        name: "lock-free protocols under loom",
+        limit: Duration::from_secs(500),
+        action: Action::Cargo {
+            arguments: LOOM,
+            environment: &[("RUSTFLAGS", "--cfg loom")],
+        },
+    },
     Step {
         name: "build the real-time tests",
         limit: Duration::from_secs(600),
