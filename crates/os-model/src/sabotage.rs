@@ -26,6 +26,10 @@ pub enum Sabotage {
     OmitChangeLetter,
     /// A task that is asked to end is not woken.
     OmitCancelWake,
+    /// The task that another one switched to neither publishes its CPU's level nor gives away what is stuck.
+    OmitConclusion,
+    /// The task that another one switched to does not queue that one, which was woken while it left.
+    ForgetWoken,
     /// A task is not counted before it is spawned.
     OmitAdmission,
     /// A worker stops with tasks in its inbox, and nobody looks there after.

@@ -13,6 +13,7 @@ mod guard;
 mod join;
 mod kit;
 mod native;
+mod native_backend;
 mod order;
 mod shutdown;
 mod timer;

@@ -9,7 +9,7 @@ use corelane_os_model::{Model, thread};
 use crate::kit::{end, join, only, prio, runtime, thread};
 
 /// Tasks go native, are woken there, have things done outside, and are moved meanwhile.
-fn excursions() {
+pub(crate) fn excursions() {
     let runtime = runtime();
     let done = Arc::new(AtomicU32::new(0));
     let excursion = || {

@@ -138,3 +138,26 @@ fn with_a_bound_task() {
 fn a_bound_task_gets_its_cpu_from_a_free_one() {
     Model::new().cpus(3).schedules(80).check(with_a_bound_task);
 }
+
+/// A task wakes a more urgent one that is bound to its CPU: it makes room and goes on elsewhere.
+pub(crate) fn displaced_by_its_own_wake() {
+    let runtime = builder().build().unwrap();
+    let least = Computing::spawn(&runtime, 10);
+    let bound = runtime.build_task().affinity(only(0)).priority(prio(40));
+    let bound = Computing::start(bound, true);
+    let (urgent, busy) = (bound.handle.task(), Busy::default());
+    let own = busy.clone();
+    let handle = runtime.spawn(prio(30), move || {
+        urgent.unpark();
+        own.compute();
+    });
+    let waker = Computing { busy, handle };
+    await_running(&runtime, &[&waker, &bound]);
+    Computing::stop_all([bound, waker, least]);
+    end(runtime);
+}
+
+#[test]
+fn a_task_that_wakes_a_bound_one_goes_on_elsewhere() {
+    Model::new().schedules(150).check(displaced_by_its_own_wake);
+}
