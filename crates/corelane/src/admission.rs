@@ -33,8 +33,10 @@ const STOPPING: u32 = 2;
 /// before it is used up.
 const BLOCK: u64 = 1 << 10;
 
-/// The first block that nobody has. Numbers are unique in the process.
-static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
+crate::primitives::global! {
+    /// The first block that nobody has. Numbers are unique in the process.
+    static NEXT_BLOCK: AtomicU64 = AtomicU64::new(0);
+}
 
 pub(crate) struct Admission {
     phase: AtomicU32,
@@ -67,7 +69,9 @@ impl Admission {
     #[inline]
     pub(crate) fn admit(&self, spawner: Option<CpuId>) -> Option<u64> {
         let lane = self.lane(spawner);
-        lane.admitted.fetch_add(1, SeqCst); // SeqCst, as the load: see the module's page.
+        if !crate::primitives::sabotaged!(OmitAdmission) {
+            lane.admitted.fetch_add(1, SeqCst); // SeqCst, as the load: see the module's page.
+        }
         if self.phase.load(SeqCst) != RUNNING {
             lane.admitted.fetch_sub(1, Relaxed); // Relaxed: it was never more than an intention.
             return None;

@@ -3,8 +3,9 @@
 //! Every call here is a safe point: if a more urgent task waits for this CPU, it runs first. On an ordinary
 //! thread, and in the native part of a task, these calls do what an ordinary thread would do.
 
+use crate::primitives::time::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corelane_os::clock;
 
@@ -134,10 +135,10 @@ fn park_until(deadline_ns: Option<u64>) -> bool {
         .expect("task::park is called by a task; nobody can unpark an ordinary thread");
     let task = fiber.task();
     if Fiber::carried().is_none() {
-        return task.body.await_permit_natively(deadline_ns);
+        return task.body.permit.await_natively(deadline_ns);
     }
     loop {
-        if task.body.take_permit() {
+        if task.body.permit.take() {
             fiber.checkpoint();
             return true;
         }

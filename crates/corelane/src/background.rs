@@ -15,8 +15,8 @@ use crate::primitives::atomic::{AtomicBool, Ordering::*, fence};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
-use crate::primitives::Mutex;
-use corelane_os::{clock, futex};
+use crate::primitives::{Mutex, futex};
+use corelane_os::clock;
 use corelane_sched::{CpuId, IdleWord, Inbox, Kick, Letter, Level, Place, TimerQueue, Wake};
 use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 

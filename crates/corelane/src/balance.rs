@@ -60,7 +60,9 @@ pub(crate) fn send_later(shared: &Shared, task: Task, place: Place, to: CpuId, k
 ///
 /// Holds the own lock. Each round moves a task or ends, so there are at most as many as queued tasks.
 pub(crate) fn push(shared: &Shared, core: &mut Core, cpu: &Cpu, kicks: &mut Kicks) {
-    while let Some(plan) = push::plan(&core.rq, &shared.domain) {
+    while !crate::primitives::sabotaged!(OmitPush)
+        && let Some(plan) = push::plan(&core.rq, &shared.domain)
+    {
         match push::commit(&mut core.rq, &shared.domain, plan) {
             push::Outcome::Moved { task, to } => {
                 cpu.stats.pushes.add_own();
@@ -100,7 +102,7 @@ pub(crate) fn pull(
     tried: &mut CpuMask,
     kicks: &mut Kicks,
 ) -> Option<Task> {
-    let mut next = Some(first);
+    let mut next = Some(first).filter(|_| !crate::primitives::sabotaged!(OmitPull));
     while let Some(plan) = next {
         let source = shared.cpu(plan.from);
         let mut core = lock(source);
@@ -136,7 +138,7 @@ fn lock(source: &Cpu) -> crate::primitives::MutexGuard<'_, Core> {
         if let Some(core) = source.core.try_lock() {
             return core;
         }
-        core::hint::spin_loop();
+        crate::primitives::hint::spin_loop();
     }
     source.core.lock()
 }

@@ -16,10 +16,11 @@
 //!   └──(4') hide: the reference goes to who looks ─────┘
 //! ```
 //!
-//! Cost: a store to show, one exchange to hide.
+//! Cost: a store to show, one exchange to hide. See [bound.md](../bound.md).
 //!
 //! # Unsafe
-//! What is raw: the address, and the reference that (4') leaves behind. Shown by the tests below.
+//! What is raw: the address, and the reference that (4') leaves behind. Shown by the tests below and
+//! `models/bound.rs`.
 
 use crate::primitives::Mutex;
 use crate::primitives::atomic::{AtomicPtr, Ordering::*};
@@ -37,7 +38,7 @@ pub(crate) struct Bound<T> {
 }
 
 impl<T> Bound<T> {
-    pub(crate) const fn empty() -> Bound<T> {
+    pub(crate) fn empty() -> Bound<T> {
         const { assert!(align_of::<T>() > MARK, "an address has room for the mark") };
         Bound {
             word: AtomicPtr::new(ptr::null_mut()),

@@ -54,7 +54,9 @@ pub(crate) fn cancel(task: &Task) {
     if task.body.class == Class::RealTime {
         announce(task);
     }
-    wake::wake_ref(task);
+    if !crate::primitives::sabotaged!(OmitCancelWake) {
+        wake::wake_ref(task);
+    }
 }
 
 fn check(task: &Task) -> Result<(), ChangeError> {
@@ -69,6 +71,9 @@ fn check(task: &Task) -> Result<(), ChangeError> {
 
 /// Tells the task's home. If the caller is on that CPU, the change takes effect at once.
 fn announce(task: &Task) {
+    if crate::primitives::sabotaged!(OmitChangeLetter) {
+        return;
+    }
     let shared = &task.body.shared;
     let home = shared.cpu(task.entity().home());
     if !home.inbox.leave_change(task) {

@@ -7,8 +7,8 @@
 use crate::primitives::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
 use crate::primitives::Mutex;
+use crate::primitives::futex;
 use corelane_os::cpuset::KernelCpu;
-use corelane_os::futex;
 use corelane_percpu::CachePadded;
 use corelane_sched::{CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Kick, Prio, Runqueue, TimerQueue};
 
@@ -90,7 +90,7 @@ impl Cpu {
     pub(crate) fn kick(&self) {
         // Release: pairs with the swap at the start of a pass; what was left before is then visible.
         self.need_resched.store(true, Release);
-        if self.idle.kick() == Kick::WakeSleeper {
+        if self.idle.kick() == Kick::WakeSleeper && !crate::primitives::sabotaged!(OmitKick) {
             self.stats.kicks.add_shared(1);
             futex::wake(self.idle.word(), 1);
         }

@@ -14,9 +14,9 @@
 //! `tests/identity.rs`.
 
 use crate::primitives::atomic::Ordering::Relaxed;
+use crate::primitives::panic::resume_unwind;
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use corelane_os::clock;
@@ -92,7 +92,7 @@ unsafe impl Send for Fiber {}
 /// The guard of a stack is at least a page.
 const GUARD_BYTES_MIN: usize = 4096;
 
-thread_local! {
+crate::primitives::thread_local! {
     static FIBER: Cell<*const Fiber> = const { Cell::new(ptr::null()) };
 }
 
@@ -124,7 +124,7 @@ impl Fiber {
     /// The fiber of the caller, if it is running a task.
     #[inline]
     pub(crate) fn current() -> Option<&'static Fiber> {
-        let fiber = FIBER.get();
+        let fiber = FIBER.with(Cell::get);
         if fiber.is_null() {
             return None;
         }
@@ -147,13 +147,13 @@ impl Fiber {
 
     /// Names the fiber of the calling thread, once, at the start of its life.
     pub(crate) fn enter(&self, suspender: &Suspender<'_>) {
-        FIBER.set(self);
+        FIBER.with(|own| own.set(self));
         self.suspender.set(ptr::from_ref(suspender).cast());
     }
 
     /// The thread of the fiber ends: destructors of its thread-locals run as on an ordinary thread.
     pub(crate) fn exit(&self) {
-        FIBER.set(ptr::null());
+        FIBER.with(|own| own.set(ptr::null()));
     }
 
     /// Tells the scheduler how many guards the task holds: before it decides anything about the task.

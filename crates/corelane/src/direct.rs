@@ -233,7 +233,9 @@ pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
         Tail::Ended(task) => Some(dispatch::retire(shared, cpu, &mut core, task)),
         Tail::Nothing | Tail::Turn | Tail::Preempted => None,
     };
-    pass::conclude(shared, cpu, &mut core, &mut kicks);
+    if !crate::primitives::sabotaged!(OmitConclusion) {
+        pass::conclude(shared, cpu, &mut core, &mut kicks);
+    }
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
@@ -245,6 +247,9 @@ fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut K
     let Some(task) = wake::commit_wait(task) else {
         return;
     };
+    if crate::primitives::sabotaged!(ForgetWoken) {
+        return;
+    }
     arrival::receive(shared, cpu, core, task, Place::Tail, kicks);
     if core.rq.must_switch() {
         cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.

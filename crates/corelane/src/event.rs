@@ -107,7 +107,7 @@ pub(crate) struct EventRing {
 
 impl EventRing {
     pub(crate) fn new(capacity: usize) -> EventRing {
-        let cell = || Cell([const { AtomicU64::new(0) }; 3]);
+        let cell = || Cell(core::array::from_fn(|_| AtomicU64::new(0)));
         EventRing {
             cells: (0..capacity).map(|_| cell()).collect(),
             written: AtomicU64::new(0),

@@ -19,9 +19,9 @@ use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use crate::primitives::futex;
 use crate::primitives::{Mutex, RwLock};
 use corelane_os::fiber::{Backend, Fiber as OsFiber, FiberError, FiberSpec, Suspender};
-use corelane_os::futex;
 use corelane_os::thread::{self, Policy};
 use corelane_sched::{Inbox, Letter, Place};
 

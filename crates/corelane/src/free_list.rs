@@ -9,6 +9,8 @@
 //! again, while a pop has read its successor, has another count (*ABA*). The count has 22 bits: a pop
 //! would have to be stopped for exactly a multiple of four million pushes, the last of that very node.
 //!
+//! The protocol is on [the page beside this crate](../free_list.md).
+//!
 //! # Unsafe
 //! What is raw: nodes are found by their address. A node is freed only by [`free`], whose caller knows that
 //! no pop is under way ([`FreeList::is_quiet`]). Shown by the tests below and `tests/lifecycle.rs`.
@@ -61,7 +63,7 @@ pub(crate) unsafe fn free<T>(item: &'static T) {
 }
 
 impl<T: 'static> FreeList<T> {
-    pub(crate) const fn new() -> FreeList<T> {
+    pub(crate) fn new() -> FreeList<T> {
         FreeList {
             head: AtomicU64::new(0),
             len: AtomicUsize::new(0),

@@ -11,7 +11,7 @@ use crate::primitives::atomic::{AtomicBool, Ordering::*};
 use crate::primitives::thread::ThreadId;
 use std::sync::OnceLock;
 
-use corelane_os::futex;
+use crate::primitives::futex;
 use corelane_sched::{IdleWord, Inbox, Kick, Letter, Place};
 
 use crate::native;

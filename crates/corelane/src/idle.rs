@@ -10,7 +10,8 @@
 
 use crate::primitives::atomic::Ordering::Relaxed;
 
-use corelane_os::{clock, futex};
+use crate::primitives::futex;
+use corelane_os::clock;
 use corelane_sched::{IdleWord, Place};
 
 use crate::config::Idle;
@@ -96,7 +97,7 @@ impl Worker<'_> {
                 if self.cpu.slot.has_arrived() || self.has_news() {
                     return true;
                 }
-                core::hint::spin_loop();
+                crate::primitives::hint::spin_loop();
             }
             let (now_ns, deadline_ns) = (clock::now_ns(), next_deadline_ns(self.cpu));
             if now_ns >= deadline_ns {
@@ -120,7 +121,7 @@ impl Worker<'_> {
     /// Sleeps until a kick or shortly before the next timer.
     fn park(&mut self) {
         self.cpu.idle.announce();
-        if !self.has_news() {
+        if crate::primitives::sabotaged!(SleepUnlooking) || !self.has_news() {
             self.sleep();
         }
         self.cpu.idle.awake();

@@ -20,9 +20,9 @@
 //! # Unsafe
 //! What is raw: the room and its types. Shown by `tests/spawn.rs`, `tests/payloads.rs` and `tests/cancel.rs`.
 
+use crate::primitives::panic::{AssertUnwindSafe, catch_unwind};
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::JoinError;
 use crate::completion::{Completion, Owner};
@@ -77,7 +77,7 @@ unsafe impl Send for Job {}
 impl Job {
     /// A job without a closure yet.
     #[inline]
-    pub(crate) const fn vacant() -> Job {
+    pub(crate) fn vacant() -> Job {
         Job {
             done: Completion::new(),
             stage: Cell::new(Stage::Empty),

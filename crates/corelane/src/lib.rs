@@ -27,6 +27,9 @@
 //!
 //! Without privilege everything works, and [`Runtime::status`] says loudly what the host did not grant.
 
+#[cfg(shuttle)]
+extern crate corelane_os_model as corelane_os;
+
 mod admission;
 mod api;
 mod arrival;
@@ -54,8 +57,12 @@ mod housekeeping;
 mod idle;
 mod job;
 mod last_words;
+#[cfg(all(loom, test))]
+mod models;
+mod moment;
 mod native;
 mod pass;
+mod permit;
 mod primitives;
 mod priority;
 mod room;

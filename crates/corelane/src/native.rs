@@ -16,7 +16,7 @@
 //! atomics and the futex call only. Shown by `tests/native.rs`.
 
 use crate::primitives::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use crate::primitives::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use corelane_os::cpuset::KernelCpuSet;

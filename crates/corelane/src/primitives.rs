@@ -1,20 +1,27 @@
-//! What a model checker replaces: atomics, locks and threads of the runtime.
+//! What a model checker replaces: atomics, locks, threads and the futex of the runtime.
 //!
 //! Everything that two threads could meet over is named through this module, so that the very code that
-//! ships can run under a checker that chooses every interleaving itself. The kernel is replaced in the
-//! same way: all of it is behind `corelane_os`.
+//! ships can run under a checker that chooses every interleaving itself. There are two:
 //!
-//! Cost: none, these are re-exports.
+//! | `--cfg` | runs | from where the names come |
+//! |---|---|---|
+//! | `loom` | single protocols in every interleaving and under weak memory: `models/` | `checked.rs` |
+//! | `shuttle` | the whole runtime under schedules that are drawn: `tests/shuttle/` | `modelled.rs` |
+//!
+//! Cost: none in a build that ships, these are re-exports.
+
+#[cfg(loom)]
+mod checked;
+#[cfg(shuttle)]
+mod modelled;
+#[cfg(not(any(loom, shuttle)))]
+mod real;
 
 pub(crate) use corelane_sched::primitives::atomic;
-pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 
-/// Threads, and what a thread knows of itself.
-pub(crate) mod thread {
-    pub(crate) use std::thread::*;
-}
-
-/// Channels of the control plane.
-pub(crate) mod mpsc {
-    pub(crate) use std::sync::mpsc::*;
-}
+#[cfg(loom)]
+pub(crate) use checked::*;
+#[cfg(shuttle)]
+pub(crate) use modelled::*;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use real::*;

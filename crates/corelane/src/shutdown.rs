@@ -10,7 +10,8 @@
 //! Shown by `tests/lifecycle.rs` and `tests/payloads.rs`.
 
 use crate::primitives::atomic::{Ordering::SeqCst, fence};
-use std::time::{Duration, Instant};
+use crate::primitives::time::Instant;
+use std::time::Duration;
 
 use corelane_os::thread::{self, Policy};
 use corelane_sched::{Letter, Place};
@@ -164,6 +165,9 @@ fn join(carriers: Carriers, until: Instant) {
 ///
 /// What has started stays there: a thread that gets unstuck still runs it to its end.
 pub(crate) fn discard_queued(shared: &Shared) {
+    if crate::primitives::sabotaged!(OmitDiscard) {
+        return;
+    }
     fence(SeqCst); // a spawner that does not see us stopping has left its task by now; see `is_stopping`
     discard_starved(shared);
     for task in shared.background.take_queued() {

@@ -9,11 +9,11 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::primitives::Mutex;
-use corelane_os::futex;
 use corelane_sched::{CpuId, CpuMask, Node, Prio, TaskPhase, TaskRef};
 
 use crate::current::Fiber;
 use crate::job::Job;
+use crate::permit::Permit;
 use crate::runtime::Shared;
 use crate::{ChangeError, Policy, Priority, change, wake};
 
@@ -29,10 +29,6 @@ pub(crate) enum Class {
 /// No CPU holds a timer of the task.
 pub(crate) const NOT_ARMED: u32 = u32::MAX;
 
-const PERMIT_NONE: u32 = 0;
-const PERMIT: u32 = 1;
-const PERMIT_SLEEPER: u32 = 2;
-
 pub(crate) struct Body {
     pub(crate) id: u64,
     pub(crate) name: Option<Box<str>>,
@@ -41,7 +37,8 @@ pub(crate) struct Body {
     /// Taken by the fiber that starts the task, or by whoever gives it up.
     pub(crate) job: Job,
     pub(crate) cancelled: AtomicBool,
-    permit: AtomicU32,
+    /// What `task::park` waits for.
+    pub(crate) permit: Permit,
     /// The CPU or lane in whose timer queue the task is, or [`NOT_ARMED`].
     pub(crate) armed_on: AtomicU32,
     /// What is left of a round-robin slice, in nanoseconds.
@@ -74,7 +71,7 @@ impl Body {
             shared,
             job: Job::vacant(),
             cancelled: AtomicBool::new(false),
-            permit: AtomicU32::new(PERMIT_NONE),
+            permit: Permit::new(),
             armed_on: AtomicU32::new(NOT_ARMED),
             slice_left_ns: AtomicU64::new(0),
             changing: Mutex::new(()),
@@ -93,39 +90,6 @@ impl Body {
     pub(crate) fn set_fiber(&self, fiber: &'static Fiber) {
         self.fiber
             .store(core::ptr::from_ref(fiber).cast_mut(), Relaxed); // Relaxed: see `fiber`.
-    }
-
-    /// Gives a permit to park; wakes a native sleeper.
-    pub(crate) fn grant_permit(&self) {
-        // AcqRel: Release publishes what the unparker did; Acquire orders the sleeper's announcement.
-        if self.permit.swap(PERMIT, AcqRel) == PERMIT_SLEEPER {
-            futex::wake(&self.permit, 1);
-        }
-    }
-
-    /// Takes the permit if there is one.
-    pub(crate) fn take_permit(&self) -> bool {
-        // Acquire: pairs with `grant_permit`. Relaxed on failure: nothing was taken.
-        self.permit
-            .compare_exchange(PERMIT, PERMIT_NONE, Acquire, Relaxed)
-            .is_ok()
-    }
-
-    /// Waits for the permit on the task's own kernel thread; says whether it came before `deadline_ns`.
-    pub(crate) fn await_permit_natively(&self, deadline_ns: Option<u64>) -> bool {
-        loop {
-            if self.take_permit() {
-                return true;
-            }
-            // Relaxed: a grant in between makes the exchange fail, and we look again.
-            let _ = self
-                .permit
-                .compare_exchange(PERMIT_NONE, PERMIT_SLEEPER, Relaxed, Relaxed);
-            if futex::wait(&self.permit, PERMIT_SLEEPER, deadline_ns) == futex::Wait::TimedOut {
-                // Acquire: pairs with `grant_permit`, which may have come with the timeout.
-                return self.permit.swap(PERMIT_NONE, Acquire) == PERMIT;
-            }
-        }
     }
 }
 
@@ -214,7 +178,7 @@ impl TaskHandle {
     /// From a task on the same CPU this is a safe point: a more urgent task runs at once. Costs no system
     /// call unless the task's CPU sleeps in the kernel.
     pub fn unpark(&self) {
-        self.0.body.grant_permit();
+        self.0.body.permit.grant();
         wake::wake_ref(&self.0);
     }
 

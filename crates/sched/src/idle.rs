@@ -45,7 +45,7 @@ impl IdleWord {
 
     /// An awake CPU.
     #[inline]
-    pub const fn new() -> IdleWord {
+    pub fn new() -> IdleWord {
         IdleWord(AtomicU32::new(AWAKE))
     }
 
@@ -115,7 +115,7 @@ const POLLED: *mut Entity = ptr::without_provenance_mut(1);
 impl<T> IdleSlot<T> {
     /// A slot that nobody polls.
     #[inline]
-    pub const fn new() -> IdleSlot<T> {
+    pub fn new() -> IdleSlot<T> {
         IdleSlot {
             word: AtomicPtr::new(CLOSED),
             owns: PhantomData,

@@ -13,6 +13,8 @@
 //! *change* (its priority or affinity was changed), so it has a link for each. The kind of a letter is the
 //! lowest bit of the pointer to it.
 //!
+//! The protocol is on [the page beside this crate](../inbox.md).
+//!
 //! Cost: leaving is lock-free (a retry means that another letter was left or all were taken); taking is
 //! one swap plus one step per letter. Nothing allocates.
 //!
@@ -51,7 +53,7 @@ const CHANGE: usize = 1;
 
 impl<T> Inbox<T> {
     /// An empty inbox.
-    pub const fn new() -> Inbox<T> {
+    pub fn new() -> Inbox<T> {
         Inbox {
             head: AtomicPtr::new(ptr::null_mut()),
             owns: PhantomData,

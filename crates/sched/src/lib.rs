@@ -9,11 +9,11 @@
 //! | file | idea | page |
 //! |---|---|---|
 //! | [`Prio`], [`Level`] | one order of urgency; greater is more urgent | |
-//! | [`StateWord`] | who may enqueue a task, decided by one word | |
+//! | [`StateWord`] | who may enqueue a task, decided by one word | [state](../state.md) |
 //! | [`Runqueue`] | the runnable tasks of one CPU | |
 //! | [`Cpupri`], [`Overload`] | which CPU is lowest, which has work to give | [cpupri](../cpupri.md) |
 //! | [`select_cpu`], [`arrive()`], [`review()`], [`push`], [`pull`], [`push_away`], [`leftover()`] | where a task should run | [balance](../balance.md) |
-//! | [`Inbox`], [`IdleSlot`], [`IdleWord`] | how a task and a wake reach another CPU | [idle](../idle.md) |
+//! | [`Inbox`], [`IdleSlot`], [`IdleWord`] | how a task and a wake reach another CPU | [inbox](../inbox.md), [idle](../idle.md) |
 //!
 //! Every operation across CPUs is cut at the lock: `plan` reads what others publish and may be wrong,
 //! `commit` runs under the lock, checks again and says `Moved` or `Stale`. A stale plan is not an
@@ -23,6 +23,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(loom)]
+extern crate std;
 
 mod arrive;
 mod cpu;
@@ -36,6 +38,8 @@ mod leftover;
 mod level_map;
 mod mask;
 mod minimum;
+#[cfg(all(loom, test))]
+mod models;
 mod overload;
 pub mod primitives;
 mod prio;

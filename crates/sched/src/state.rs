@@ -30,7 +30,7 @@
 //!
 //! WOKEN survives QUEUED, so a task may see one wake that is not its own: waits are loops over a
 //! condition. A task that runs on its own kernel thread is RUNNING. Kernel preemption will add FROZEN
-//! between RUNNING and QUEUED; its edges belong to the takeover protocol.
+//! between RUNNING and QUEUED; its edges belong to the takeover protocol. See [state.md](../state.md).
 
 use crate::primitives::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
@@ -108,7 +108,7 @@ pub struct StateWord {
 impl StateWord {
     /// A new task: runnable, owned by its spawner until it is enqueued.
     #[inline]
-    pub const fn new() -> StateWord {
+    pub fn new() -> StateWord {
         StateWord {
             word: AtomicU32::new(ACTIVE),
             running: AtomicBool::new(false),

@@ -118,6 +118,28 @@ const BENCH: &[&str] = &[
     "-",
 ];
 
+/// Another compilation of everything, optimised a little, because it runs millions of steps.
+const MODEL_CHECKED: &[(&str, &str)] = &[
+    ("RUSTFLAGS", "--cfg shuttle -D warnings"),
+    ("CARGO_TARGET_DIR", "target/shuttle"),
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CORELANE_MODEL_TIMES", "3"),
+];
+
+/// The models, built apart: the flag changes every crate. Bounded in `primitives/control.rs`.
+const LOOM: &[&str] = &[
+    "test",
+    "--release",
+    "--lib",
+    "--package",
+    "corelane-sched",
+    "--package",
+    "corelane",
+    "--target-dir",
+    "target/loom",
+    "models::",
+];
+
 /// Every check, in order.
 pub(super) const STEPS: &[Step] = &[
     cargo("format", 60, &["fmt", "--all", "--check"]),
@@ -152,6 +174,14 @@ pub(super) const STEPS: &[Step] = &[
             "corelane-attacks",
         ],
     ),
+    Step {
+        name: "lock-free protocols under loom",
+        limit: Duration::from_secs(500),
+        action: Action::Cargo {
+            arguments: LOOM,
+            environment: &[("RUSTFLAGS", "--cfg loom")],
+        },
+    },
     Step {
         name: "build the real-time tests",
         limit: Duration::from_secs(600),
@@ -220,6 +250,14 @@ pub(super) const STEPS: &[Step] = &[
         action: Action::BuildProgram {
             arguments: &["build", "--release", "--package", "corelane-cli"],
             name: "corelane",
+        },
+    },
+    Step {
+        name: "the runtime under a model checker",
+        limit: Duration::from_secs(600),
+        action: Action::Cargo {
+            arguments: &["test", "--package", "corelane", "--test", "shuttle"],
+            environment: MODEL_CHECKED,
         },
     },
     program(

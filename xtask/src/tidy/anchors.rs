@@ -7,6 +7,11 @@
 //! of a link is an identifier and its target a Rust file, that file has a function of this name, for
 //! pages that say which test shows a claim. Web addresses are not checked, because a check must not
 //! depend on the network.
+//!
+//! A page below `crates/` also names what it speaks of: `Type::function`, and tests by their whole name. A
+//! name that is gone is as misleading as a dead link, so each must still be declared somewhere.
+
+use std::collections::BTreeSet;
 
 use super::Finding;
 use super::markdown::{anchors, identifier_links, link_targets, prose};
@@ -22,6 +27,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
         findings.extend(missing_functions(tree, file));
     }
+    findings.extend(lost_names(tree));
     findings
 }
 
@@ -41,6 +47,44 @@ fn missing_functions<'a>(tree: &'a Tree, page: &'a File) -> impl Iterator<Item =
         };
         missing.map(say).collect::<Vec<_>>()
     })
+}
+
+/// Names on the pages beside the code that no source declares.
+fn lost_names(tree: &Tree) -> Vec<Finding> {
+    let sources = tree.files.iter().filter(|file| file.is_rust());
+    let words: BTreeSet<&str> = sources
+        .flat_map(|file| file.lines())
+        .flat_map(|(_, line)| line.split(|c: char| !is_of_a_name(c)))
+        .collect();
+    let is_page = |file: &&File| file.path.starts_with("crates/") && file.path.ends_with(".md");
+    let mut findings = Vec::new();
+    for file in tree.files.iter().filter(is_page) {
+        for (number, line) in prose(file.lines()) {
+            for name in line
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|span| is_name(span))
+            {
+                if name.split("::").any(|part| !words.contains(part)) {
+                    let message = format!("no source declares `{name}`, correct it");
+                    findings.push(Finding::at(file, number, message));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// A path such as `Type::function`, or a name of several words such as `a_test`.
+fn is_name(span: &str) -> bool {
+    let mut parts = span.split("::");
+    let well_formed = parts.all(|part| !part.is_empty() && part.chars().all(is_of_a_name));
+    well_formed && (span.contains("::") || span.contains('_'))
+}
+
+fn is_of_a_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// The links of a file that this rule looks at, with their lines.
@@ -213,6 +257,21 @@ mod tests {
         assert_eq!(
             printed(&check(&tree)),
             ["docs/b.md:2: `../tests/t.rs` has no function `another`, correct the name"]
+        );
+    }
+
+    #[test]
+    fn a_name_on_a_page_beside_the_code_must_be_in_the_source() {
+        let page =
+            "# A\n`Inbox::take` and `a_fact`, but not `lost_fact`\n`fn x(a_b)` `Inbox::gone`\n";
+        let source = "impl Inbox { fn take() {} }\nfn a_fact() {}\n";
+        let tree = Tree::of(&[("crates/a/a.md", page), ("crates/a/src/lib.rs", source)]);
+        assert_eq!(
+            printed(&check(&tree)),
+            [
+                "crates/a/a.md:2: no source declares `lost_fact`, correct it",
+                "crates/a/a.md:3: no source declares `Inbox::gone`, correct it"
+            ]
         );
     }
 

@@ -39,6 +39,12 @@ const RULES: &[Rule] = &[
         may_use: &[],
         never: &[],
     },
+    // In place of `corelane-os` when a model checker runs; it takes plain types from there.
+    Rule {
+        package: "corelane-os-model",
+        may_use: &["corelane-os"],
+        never: &["corelane"],
+    },
     Rule {
         package: "corelane-slab",
         may_use: &["corelane-percpu", "corelane-os"],
@@ -56,6 +62,7 @@ const RULES: &[Rule] = &[
             "corelane-percpu",
             "corelane-slab",
             "corelane-os",
+            "corelane-os-model",
         ],
         never: &[],
     },
