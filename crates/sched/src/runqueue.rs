@@ -377,6 +377,9 @@ impl<T> Runqueue<T> {
             .as_ref()
             .filter(|task| task.entity().affinity().count() > 1);
         let stuck = current.and_then(|_| self.stuck()).map(queued_prio);
+        if !self.has_pushable() {
+            return stuck.map(Level::of);
+        }
         let pullable = self
             .pullable()
             .next()
