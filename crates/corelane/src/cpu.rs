@@ -6,9 +6,10 @@
 
 use crate::primitives::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*};
 
-use crate::primitives::Mutex;
 use crate::primitives::futex;
+use crate::primitives::{Mutex, MutexGuard};
 use corelane_os::cpuset::KernelCpu;
+use corelane_os::thread;
 use corelane_percpu::CachePadded;
 use corelane_sched::{CpuId, CpuMask, IdleSlot, IdleWord, Inbox, Kick, Prio, Runqueue, TimerQueue};
 
@@ -93,6 +94,16 @@ impl Cpu {
         if self.idle.kick() == Kick::WakeSleeper && !crate::primitives::sabotaged!(OmitKick) {
             self.stats.kicks.add_shared(1);
             futex::wake(self.idle.word(), 1);
+        }
+    }
+
+    /// Takes the runqueue lock on the stack of a task, whose `errno` must survive a switch: waiting for a
+    /// lock is a system call that may set it.
+    #[inline]
+    pub(crate) fn lock_as_task(&self) -> MutexGuard<'_, Core> {
+        match self.core.try_lock() {
+            Some(core) => core,
+            None => thread::keeping_errno(|| self.core.lock()),
         }
     }
 

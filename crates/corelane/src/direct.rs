@@ -69,7 +69,7 @@ pub(crate) fn take_turns(fiber: &Fiber) -> Direct {
         return Direct::No;
     };
     fiber.file_guards();
-    let mut core = cpu.core.lock();
+    let mut core = cpu.lock_as_task();
     let can_start = |task: &Node<Body>| dispatch::can_start(&core, task);
     if has_news(cpu, &core) || !core.rq.turn().is_some_and(can_start) {
         return Direct::No;
@@ -128,7 +128,7 @@ pub(crate) fn part(fiber: &Fiber, deadline_ns: Option<u64>) -> Direct {
         return Direct::No;
     };
     fiber.file_guards();
-    let mut core = cpu.core.lock();
+    let mut core = cpu.lock_as_task();
     let Some(task) = take_current(shared, cpu, &mut core) else {
         return Direct::No;
     };
@@ -148,7 +148,7 @@ pub(crate) fn exit(fiber: &Fiber) -> Direct {
     let Some((shared, cpu)) = place(fiber) else {
         return Direct::No;
     };
-    let mut core = cpu.core.lock();
+    let mut core = cpu.lock_as_task();
     let Some(task) = take_current(shared, cpu, &mut core) else {
         return Direct::No;
     };

@@ -159,7 +159,7 @@ impl Shared {
             return self.background.disarm(task, cpu);
         }
         let cpu = self.cpu(cpu);
-        let mut core = cpu.core.lock();
+        let mut core = cpu.lock_as_task();
         if core.timers.disarm(task) {
             cpu.show(&core);
         }

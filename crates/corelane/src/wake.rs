@@ -116,7 +116,7 @@ fn enqueue_from_task(fiber: &Fiber, task: Task) {
     }
     let cpu = fiber.cpu();
     fiber.file_guards();
-    let mut core = cpu.core.lock();
+    let mut core = cpu.lock_as_task();
     cpu.stats.wakes_local.add_own();
     let mut kicks = balance::Kicks::default();
     arrival::receive(shared, cpu, &mut core, task, Place::Tail, &mut kicks);

@@ -216,3 +216,17 @@ pub fn pin(cpu: KernelCpu) -> Result<(), PinError> {
         found => Err(PinError::RunsElsewhere { asked: cpu, found }),
     }
 }
+
+/// Runs `f` and puts the caller's `errno` back: for code that may fail on the way and must not show it.
+///
+/// Two calls for the address of `errno`, no system call.
+pub fn keeping_errno<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: the address of the calling thread's errno, which stays the same while the thread lives.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above; nobody else writes it.
+    let kept = unsafe { *errno };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { *errno = kept };
+    result
+}
