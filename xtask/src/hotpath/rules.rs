@@ -39,12 +39,16 @@ const CLOCK: &str = "clock_gettime";
 /// The task was cancelled: it ends here, unless it is unwinding already.
 const CANCEL: &str = "std::panic::resume_unwind";
 const UNWINDING: &str = "std::panicking::panic_count::is_zero_slow_path";
-const STEP: &str = "corelane_sched::state::StateWord::step";
-const FOLLOW: &str = "corelane_sched::level_map::LevelMap::follow";
-const LOWEST_IN: &str = "corelane_sched::level_map::LevelMap::lowest_in";
+/// What only maps of more than 64 CPUs do.
+const FOLLOW_MINIMA: &str = "corelane_sched::level_map::LevelMap::follow_minima";
+const LOWEST_FROM: &str = "corelane_sched::level_map::LevelMap::lowest_from";
+const LOWEST_OF_ALL: &str = "corelane_sched::level_map::LevelMap::lowest_of_all";
+const RISE: &str = "corelane_sched::minimum::Minimum::rise";
+const LOWEST_OF_MOST: &str = "corelane_sched::sse2::lowest_of_most";
 /// Broken invariants.
 const ASSERT: &str = "core::panicking::assert_failed";
 const BOUNDS: &str = "core::panicking::panic_bounds_check";
+const SLICE: &str = "core::slice::index::slice_index_fail";
 const EXPECT: &str = "core::option::expect_failed";
 const PANIC_FMT: &str = "core::panicking::panic_fmt";
 
@@ -62,10 +66,25 @@ pub(super) const RULES: &[Rule] = &[
         &[CPU, UNWIND],
         &[REVIEW, CLOCK, CANCEL, UNWINDING, BOUNDS, EXPECT, PANIC_FMT],
     ),
-    rule("probe_cpupri_find", 0, &[LOWEST_IN], &[PANIC_FMT, BOUNDS]),
-    rule("probe_cpupri_set", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
-    rule("probe_level_map", 5, &[FOLLOW, LOWEST_IN], &[BOUNDS]),
-    rule("probe_state_cycle", 5, &[STEP], &[ASSERT, PANIC_FMT]),
+    rule(
+        "probe_cpupri_find",
+        0,
+        &[LOWEST_FROM, LOWEST_OF_ALL, LOWEST_OF_MOST],
+        &[PANIC_FMT, BOUNDS, SLICE],
+    ),
+    rule(
+        "probe_cpupri_set",
+        6,
+        &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
+        &[BOUNDS, SLICE],
+    ),
+    rule(
+        "probe_level_map",
+        6,
+        &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
+        &[BOUNDS, SLICE],
+    ),
+    rule("probe_state_cycle", 4, &[], &[ASSERT, PANIC_FMT]),
 ];
 
 /// Probes that break a rule, and what must be said about each; an empty text for the one that does not.
