@@ -26,7 +26,7 @@ use corelane_sched::{CpuId, Node, Wait, Why};
 
 use crate::bound::Bound;
 use crate::cpu::Cpu;
-use crate::direct::{self, Direct, Tail};
+use crate::direct::{self, Direct, Finished, Tail};
 use crate::held::Held;
 use crate::job::{Cancelled, Ended};
 use crate::native;
@@ -351,7 +351,12 @@ impl Fiber {
 
     /// The task runs again, or for the first time.
     pub(crate) fn arrive(&self) {
-        direct::finish(self, self.tail.replace(Tail::Nothing));
+        // A loop: whoever goes first may leave for this task again, and be woken on its way again.
+        while direct::finish(self, self.tail.replace(Tail::Nothing)) == Finished::TooEarly {
+            self.intent.set(Intent::Review(Why::Asked)); // not a point of cancellation
+            self.file_guards();
+            self.suspender().suspend();
+        }
         self.heed();
     }
 

@@ -213,21 +213,34 @@ fn leave(fiber: &Fiber, shared: &Shared, cpu: &Cpu, mut core: MutexGuard<'_, Cor
     unsafe { fiber.switch_to(next) };
 }
 
+/// Whether the task that comes may run its own code.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Finished {
+    /// Yes.
+    GoOn,
+    /// No: the one that left was woken on its way and is more urgent. It became runnable before any code of
+    /// the one that comes has run, and that code might not pass a safe point for long.
+    TooEarly,
+}
+
 /// The task that comes does what the one that left could not do on its own stack.
-pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
+pub(crate) fn finish(fiber: &Fiber, tail: Tail) -> Finished {
     if matches!(tail, Tail::Nothing) {
-        return;
+        return Finished::GoOn;
     }
     let (shared, cpu) = (fiber.shared(), fiber.cpu());
     // SAFETY: a tail is only set by `leave`, which holds the lock of this CPU and forgot its guard.
     let mut core = unsafe { cpu.core.make_guard_unchecked() };
     if matches!(tail, Tail::Turn) {
-        return cpu.show_running(&core);
+        cpu.show_running(&core);
+        return Finished::GoOn;
     }
     let mut kicks = Kicks::default();
+    let mut was_woken = false;
     let ended = match tail {
         Tail::Parted(task) => {
-            commit(shared, cpu, &mut core, task, &mut kicks);
+            was_woken = commit(shared, cpu, &mut core, task, &mut kicks);
             None
         }
         Tail::Ended(task) => Some(dispatch::retire(shared, cpu, &mut core, task)),
@@ -236,22 +249,27 @@ pub(crate) fn finish(fiber: &Fiber, tail: Tail) {
     if !crate::primitives::sabotaged!(OmitConclusion) {
         pass::conclude(shared, cpu, &mut core, &mut kicks);
     }
+    let comes_too_early = was_woken && core.rq.must_switch();
     cpu.show(&core);
     drop(core);
     kicks.perform(shared);
     drop(ended); // with no lock held
+    if comes_too_early {
+        Finished::TooEarly
+    } else {
+        Finished::GoOn
+    }
 }
 
-/// Commits the wait of a task that has left; queues it if it was woken on its way.
-fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut Kicks) {
+/// Commits the wait of a task that has left; queues it if it was woken on its way, and says whether.
+#[must_use]
+fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut Kicks) -> bool {
     let Some(task) = wake::commit_wait(task) else {
-        return;
+        return false;
     };
     if crate::primitives::sabotaged!(ForgetWoken) {
-        return;
+        return false;
     }
     arrival::receive(shared, cpu, core, task, Place::Tail, kicks);
-    if core.rq.must_switch() {
-        cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU.
-    }
+    true
 }
