@@ -49,7 +49,9 @@ pub(super) enum Rank {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filing {
     pub(super) prio: u8,
-    pub(super) at_ns: u64,
+    /// A time before the priority was read: that of the event before, in the same ring. Its own event is
+    /// stamped after the reading, and whole changes may fit in between if the host stops the CPU there.
+    pub(super) from_ns: u64,
     /// Grows with each filing on the same CPU.
     pub(super) number: u64,
     pub(super) rank: Rank,
@@ -96,6 +98,8 @@ pub(super) struct Lives {
     queues: Vec<Vec<u64>>,
     ended: Ended,
     filings: u64,
+    /// The time of the last event of each CPU.
+    last_ns: Vec<u64>,
     /// Nothing was forgotten: a task that is not known does not exist yet.
     is_complete: bool,
     skew_ns: u64,
@@ -109,6 +113,7 @@ impl Lives {
             queues: vec![Vec::new(); cpus],
             ended: Ended::default(),
             filings: 0,
+            last_ns: vec![0; cpus],
             is_complete: true,
             skew_ns,
         }
@@ -281,6 +286,11 @@ impl Lives {
 
     /// Follows an event that fits.
     pub(super) fn apply(&mut self, seen: &Seen) {
+        self.take(seen);
+        self.last_ns[seen.cpu] = seen.at_ns;
+    }
+
+    fn take(&mut self, seen: &Seen) {
         let (task, cpu) = (seen.task, seen.cpu);
         match seen.what {
             What::Idle => self.seats[cpu] = Seat::Free,
@@ -345,7 +355,7 @@ impl Lives {
         self.filings += 1;
         let filing = Filing {
             prio,
-            at_ns: seen.at_ns,
+            from_ns: self.last_ns[seen.cpu],
             number: self.filings,
             rank,
         };

@@ -29,7 +29,7 @@ pub(super) fn check(lives: &Lives, books: &Books, seen: &Seen) -> Order {
     let steady = |task: u64, life: &Life| {
         let filing = life.filing?;
         books
-            .is_steady(task, filing.at_ns, seen.at_ns)
+            .is_steady(task, filing.from_ns, seen.at_ns)
             .then_some(filing)
     };
     let chosen = lives.get(seen.task);
