@@ -227,6 +227,47 @@ fn an_equal_that_overtakes_is_caught() {
     assert!(objections[0].starts_with("order: "), "{objections:?}");
 }
 
+/// Task 4 wakes on CPU 0 by priority 50, and is switched to by priority 60.
+fn record_of_another_priority() -> Vec<Seen> {
+    let seen = |at_ms: u64, what| Seen {
+        at_ns: at_ms * 1_000_000,
+        cpu: 0,
+        task: 4,
+        what,
+    };
+    let mut record = record();
+    record.extend([
+        seen(40, What::Wake { prio: PRIO }),
+        seen(41, What::Switch { prio: 60 }),
+        seen(42, What::Exit),
+    ]);
+    record
+}
+
+#[test]
+fn a_change_between_the_reading_of_a_priority_and_its_record_is_no_fault() {
+    let change = |at_ms: u64, change| Note {
+        task: 4,
+        at_ns: at_ms * 1_000_000,
+        change,
+    };
+    let mut known = notes();
+    known.extend([
+        change(36, Change::PrioBegins { prio: 60 }),
+        change(38, Change::PrioEnds),
+    ]);
+    assert_eq!(objections(known, record_of_another_priority()), [""; 0]);
+}
+
+#[test]
+fn a_priority_that_nobody_has_changed_is_caught() {
+    let objections = objections(notes(), record_of_another_priority());
+    assert!(
+        objections[0].contains("nobody has changed"),
+        "{objections:?}"
+    );
+}
+
 #[test]
 fn a_task_that_ran_on_two_cpus_at_once_is_caught() {
     let mut broken = record();
