@@ -12,9 +12,12 @@
 //! Cost: every operation is constant, but for inserting a task that comes from elsewhere (the tasks of
 //! its level with a later key) and [`Runqueue::remove`]. Nothing allocates.
 
+mod published;
+mod turn;
+
 use crate::fifo::{FifoArray, KEY_ORDINARY};
 use crate::primitives::atomic::Ordering::Relaxed;
-use crate::{CarrierId, CpuId, Entity, Level, Movable, Node, Prio, Residence, RootDomain, TaskRef};
+use crate::{CarrierId, CpuId, Entity, Level, Movable, Node, Prio, Residence, TaskRef};
 
 /// Where a CPU's clock of enqueues starts: so many tasks can be put in front of one that stays.
 const SEQ_START: u64 = 1 << 32;
@@ -266,48 +269,6 @@ impl<T> Runqueue<T> {
         }
     }
 
-    /// Puts the current task back and makes the next one current.
-    ///
-    /// For a caller that is still on the stack of the current task: unlike [`Runqueue::put_prev`] this does
-    /// not hand the task out, even if its affinity has changed a moment ago. The letter that tells of the
-    /// change moves it.
-    ///
-    /// # Panics
-    /// If there is no current task, or no queued one.
-    pub fn switch(&mut self, place: Place) -> &TaskRef<T> {
-        let task = self.current.take().expect("a current task is put back");
-        let next = self.best().expect("a queued task is picked");
-        let next = self.array_mut(next).pop().expect("a queued task is picked");
-        task.entity().set_residence(Residence::Queued);
-        let movable = task.entity().movable();
-        let _ = self.file(task, movable, place);
-        next.entity().set_residence(Residence::Current);
-        self.current.insert(next)
-    }
-
-    /// Whose turn it is when the current task gives way, if the exchange shows nowhere else: the two are
-    /// equal in all that CPUs publish and search by, so nothing needs to be published, pushed or pulled.
-    pub fn turn(&self) -> Option<&Node<T>> {
-        let (current, next) = (self.current.as_ref()?.entity(), self.peek()?);
-        let movable = current.movable();
-        let alike = queued_prio(next.entity()) == current.prio()
-            && movable != Movable::Held
-            && movable == next.entity().filed()
-            && current.affinity().contains(self.cpu)
-            && current.affinity().same_as(next.entity().affinity());
-        alike.then_some(next)
-    }
-
-    /// Makes a task current again that was just taken: the caller is still on its stack.
-    ///
-    /// # Panics
-    /// If there is a current task.
-    pub fn restore_current(&mut self, task: TaskRef<T>) {
-        assert!(self.current.is_none(), "one task is current");
-        task.entity().claim(Residence::Current);
-        self.current = Some(task);
-    }
-
     /// Takes the current task off the runqueue: it waits, ends or leaves for another CPU.
     pub fn take_current(&mut self) -> Option<TaskRef<T>> {
         let task = self.current.take()?;
@@ -324,105 +285,6 @@ impl<T> Runqueue<T> {
         let task = self.array_mut(entity.filed()).remove(task);
         task.entity().set_residence(Residence::Away);
         Some(task)
-    }
-
-    /// Publishes the level and the best candidate of this CPU, under its lock.
-    ///
-    /// Whoever lowers a CPU owes a pull, but not everybody who publishes can pull: another CPU that took a
-    /// task from here, or a waker in the middle of a task, cannot. So the debt stays with the runqueue, and
-    /// every publication says [`Change::Lowered`] until [`Runqueue::pull_begins`].
-    pub fn publish(&mut self, domain: &RootDomain) -> Change {
-        let candidate = self.candidate();
-        if domain.overload.level(self.cpu) != candidate {
-            domain.overload.set(self.cpu, candidate);
-        }
-        let top = self.top();
-        if domain.cpupri.level(self.cpu) != top && domain.cpupri.set(self.cpu, top) > top {
-            self.owes_pull = true;
-        }
-        if self.owes_pull {
-            Change::Lowered
-        } else {
-            Change::NotLowered
-        }
-    }
-
-    /// The CPU is about to look for work to pull, at the level that it has published.
-    ///
-    /// Called under the lock, before the first [`crate::pull::plan`]: what is published from now on is a
-    /// new debt.
-    pub fn pull_begins(&mut self) {
-        self.owes_pull = false;
-    }
-
-    /// Whether the CPU was lowered and has not looked for work to pull since.
-    pub fn owes_pull(&self) -> bool {
-        self.owes_pull
-    }
-
-    /// The most urgent queued task that another CPU could help: one that may move, or one that is stuck
-    /// here under a current task that could leave.
-    pub fn candidate(&self) -> Option<Level> {
-        if self.all_are_free() {
-            // The short way to the same answer: nothing is stuck, and the first in line is the best.
-            let top = Level::of(self.free.top()?);
-            let is_upcoming = self.current.is_none() || top > self.running();
-            if !is_upcoming || self.free.len() == 1 {
-                return (!is_upcoming).then_some(top);
-            }
-        }
-        // Without a current task the CPU is about to pick, and nothing is stuck.
-        let current = self
-            .current
-            .as_ref()
-            .filter(|task| task.entity().affinity().count() > 1);
-        let stuck = current.and_then(|_| self.stuck()).map(queued_prio);
-        if !self.has_pushable() {
-            return stuck.map(Level::of);
-        }
-        let pullable = self
-            .pullable()
-            .next()
-            .map(|task| queued_prio(task.entity()));
-        pullable.max(stuck).map(Level::of)
-    }
-
-    /// Whether any queued task may move.
-    pub fn has_pushable(&self) -> bool {
-        self.free.top().is_some()
-    }
-
-    /// The queued tasks that others may take, most urgent first: those that may move, without the one that
-    /// this CPU is about to run itself.
-    ///
-    /// A task is on its way to running from its arrival until the CPU picks it. A puller that takes it in
-    /// between undoes what a pusher has just done.
-    pub fn pullable(&self) -> impl Iterator<Item = &Node<T>> {
-        let best = self.free.first().map(rank);
-        let others = self
-            .held
-            .first()
-            .map(rank)
-            .max(self.bound.first().map(rank));
-        let is_upcoming = best.is_some_and(|best| {
-            let level = Level::of(Prio::from_raw(best.0));
-            Some(best) > others && (self.current.is_none() || level > self.running())
-        });
-        self.pushable().skip(usize::from(is_upcoming))
-    }
-
-    /// The queued tasks that may move, most urgent first.
-    pub fn pushable(&self) -> impl Iterator<Item = &Node<T>> {
-        self.free.iter()
-    }
-
-    /// The most urgent queued task that may not leave this CPU.
-    pub fn stuck(&self) -> Option<&Entity> {
-        self.held
-            .first()
-            .into_iter()
-            .chain(self.bound.first())
-            .max_by_key(|entity| rank(entity))
     }
 
     /// Every queued task: most urgent first within free, then held, then bound.
