@@ -128,6 +128,9 @@ pub(crate) fn part(fiber: &Fiber, deadline_ns: Option<u64>) -> Direct {
         return Direct::No;
     };
     fiber.file_guards();
+    if deadline_ns.is_some_and(|deadline_ns| clock::now_ns() >= deadline_ns) {
+        return Direct::No; // a pass expires it before it picks
+    }
     let mut core = cpu.lock_as_task();
     let Some(task) = take_current(shared, cpu, &mut core) else {
         return Direct::No;
@@ -272,4 +275,60 @@ fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut K
     }
     arrival::receive(shared, cpu, core, task, Place::Tail, kicks);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::current::Intent;
+    use crate::primitives::Mutex;
+    use crate::primitives::atomic::AtomicBool;
+    use crate::{Cpus, Priority, Runtime, task};
+    use corelane_sched::{Wait, Wake};
+    use std::sync::Arc;
+
+    /// Two runtimes cannot share a CPU.
+    static TURN: Mutex<()> = Mutex::new(());
+
+    fn prio(value: u8) -> Priority {
+        Priority::new(value).unwrap()
+    }
+
+    /// On one CPU: begins a wait that is over before the stack is left, above a less urgent task that is
+    /// ready; says whether that one ran its own code before the wait came back.
+    fn is_overtaken(wait: fn(&Fiber)) -> bool {
+        let _turn = TURN.lock();
+        let runtime = Runtime::builder().cpus(Cpus::Count(1)).build().unwrap();
+        let waits = move || {
+            let has_run = Arc::new(AtomicBool::new(false));
+            let runs = has_run.clone();
+            let less_urgent = task::spawn(prio(10), move || runs.store(true, Relaxed));
+            wait(Fiber::carried().expect("a task"));
+            (has_run.load(Relaxed), less_urgent)
+        };
+        let (overtaken, less_urgent) = runtime.spawn(prio(90), waits).join().unwrap();
+        less_urgent.join().unwrap();
+        overtaken
+    }
+
+    fn leave_waiting(fiber: &Fiber, deadline_ns: Option<u64>) {
+        if part(fiber, deadline_ns) == Direct::No {
+            fiber.suspend(Intent::Wait { deadline_ns });
+        }
+    }
+
+    #[test]
+    fn a_task_woken_while_it_leaves_is_not_overtaken_by_a_less_urgent_one() {
+        assert!(!is_overtaken(|fiber| {
+            let state = fiber.task_node().entity().state();
+            assert_eq!(state.begin_wait(), Wait::Leave);
+            assert_eq!(state.wake(), Wake::Recorded);
+            leave_waiting(fiber, None);
+        }));
+    }
+
+    #[test]
+    fn a_task_whose_deadline_has_passed_is_not_overtaken_by_a_less_urgent_one() {
+        assert!(!is_overtaken(|fiber| fiber.wait(Some(1))));
+    }
 }
