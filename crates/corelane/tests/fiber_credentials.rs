@@ -64,6 +64,12 @@ fn alone(name: &str, body: impl FnOnce()) {
 }
 
 #[test]
+#[should_panic(expected = "no test is named")]
+fn a_child_that_has_no_test_to_run_does_not_pass() {
+    alone("there_is_no_such_test", || ());
+}
+
+#[test]
 fn credentials_changed_before_the_build_hold_for_every_thread_of_the_runtime() {
     alone(
         "credentials_changed_before_the_build_hold_for_every_thread_of_the_runtime",
