@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use corelane::{JoinError, Runtime, task};
+use corelane::{JoinError, Runtime, TaskState, task};
 use corelane_attacks::{churn, prio, runtime};
 
 fn fault() {
@@ -37,6 +37,10 @@ fn cancel(runtime: Runtime) {
     for _ in 0..40 {
         let cancelled = runtime.build_task().name("cancelled").priority(prio(50));
         let waiting = cancelled.spawn(task::park);
+        // One that never started would have no fiber to lose.
+        while waiting.task().state() != TaskState::Waiting {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         waiting.task().cancel();
         assert!(matches!(waiting.join(), Err(JoinError::Cancelled)));
     }

@@ -226,6 +226,7 @@ fn main() {
     println!(
         "sent {sent}, handled {handled}, alarms {alarms}, on fibers {on_fibers}, {rounds} rounds"
     );
+    assert!(sent > 0, "signals were queued");
     assert_eq!(sent, handled, "each queued signal is handled once");
     assert!(
         !WRONG.load(SeqCst),

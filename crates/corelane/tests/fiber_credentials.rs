@@ -15,17 +15,25 @@ use common::{prio, runtime, wait_until};
 use corelane::{TaskState, task};
 use stir::{crowd, in_a_child, is_carried, is_child, stir, text};
 
-/// The group that the tests change to: another one where that is allowed.
-fn new_group() -> u32 {
+/// A group that the calling thread does not have, where that is allowed; otherwise the one it has. Asked
+/// again after a change it is another one, so that a thread which misses a change is seen.
+fn another_group() -> u32 {
     // SAFETY: takes and returns plain values.
     let (user, group) = unsafe { (libc::geteuid(), libc::getgid()) };
-    if user == 0 { 65_534 } else { group }
+    match (user, group) {
+        (0, 65_534) => 65_533,
+        (0, _) => 65_534,
+        _ => group,
+    }
 }
 
-fn change_group() {
+/// Changes the group of the process, and returns the new one.
+fn change_group() -> u32 {
+    let group = another_group();
     // SAFETY: takes and returns plain values.
-    let answer = unsafe { libc::setgid(new_group()) };
+    let answer = unsafe { libc::setgid(group) };
     assert_eq!(answer, 0, "setgid: {}", std::io::Error::last_os_error());
+    group
 }
 
 /// The effective groups of all kernel threads of this process.
@@ -46,10 +54,10 @@ fn groups() -> BTreeSet<u32> {
     groups
 }
 
-fn assert_changed_everywhere() {
+fn assert_changed_everywhere(group: u32) {
     assert_eq!(
         groups(),
-        BTreeSet::from([new_group()]),
+        BTreeSet::from([group]),
         "a kernel thread kept its group"
     );
 }
@@ -64,14 +72,20 @@ fn alone(name: &str, body: impl FnOnce()) {
 }
 
 #[test]
+#[should_panic(expected = "no test is named")]
+fn a_child_that_has_no_test_to_run_does_not_pass() {
+    alone("there_is_no_such_test", || ());
+}
+
+#[test]
 fn credentials_changed_before_the_build_hold_for_every_thread_of_the_runtime() {
     alone(
         "credentials_changed_before_the_build_hold_for_every_thread_of_the_runtime",
         || {
-            change_group();
+            let group = change_group();
             let runtime = runtime();
             crowd(&runtime, 8, |_, cpus| stir(cpus));
-            assert_changed_everywhere();
+            assert_changed_everywhere(group);
         },
     );
 }
@@ -90,8 +104,7 @@ fn an_ordinary_thread_changes_credentials_while_fibers_are_parked() {
                     .iter()
                     .all(|handle| handle.task().state() == TaskState::Waiting)
             });
-            change_group();
-            assert_changed_everywhere();
+            assert_changed_everywhere(change_group());
             parked.iter().for_each(|handle| handle.task().unpark());
             parked.into_iter().for_each(|handle| handle.join().unwrap());
         },
@@ -118,10 +131,9 @@ fn an_ordinary_thread_changes_credentials_while_tasks_are_switched_and_moved() {
             };
             let handles: Vec<_> = (0..4).map(spawn).collect();
             for _ in 0..50 {
-                change_group();
+                assert_changed_everywhere(change_group());
                 std::thread::sleep(Duration::from_micros(50));
             }
-            assert_changed_everywhere();
             end.store(true, SeqCst);
             handles
                 .into_iter()
@@ -145,8 +157,7 @@ fn a_credential_change_does_not_wait_for_a_task_without_safe_points() {
             wait_until("the task to run", || {
                 stuck.task().state() == TaskState::Running
             });
-            change_group();
-            assert_changed_everywhere();
+            assert_changed_everywhere(change_group());
             end.store(true, SeqCst);
             stuck.join().unwrap();
         },
@@ -159,16 +170,10 @@ fn a_task_changes_credentials_in_a_native_part_and_outside() {
         "a_task_changes_credentials_in_a_native_part_and_outside",
         || {
             let runtime = runtime();
-            runtime
-                .spawn(prio(50), || task::native(change_group))
-                .join()
-                .unwrap();
-            assert_changed_everywhere();
-            runtime
-                .spawn(prio(50), || task::outside(change_group))
-                .join()
-                .unwrap();
-            assert_changed_everywhere();
+            let natively = runtime.spawn(prio(50), || task::native(change_group));
+            assert_changed_everywhere(natively.join().unwrap());
+            let outside = runtime.spawn(prio(50), || task::outside(change_group));
+            assert_changed_everywhere(outside.join().unwrap());
         },
     );
 }
@@ -179,7 +184,7 @@ fn a_task_that_changes_credentials_itself_ends_the_process_with_a_message() {
     if is_child(name) {
         let runtime = runtime();
         if is_carried(&runtime) {
-            runtime.spawn(prio(50), change_group).join().unwrap();
+            let _ = runtime.spawn(prio(50), change_group).join();
             unreachable!("the process has ended");
         }
         eprintln!("task::native: nothing is carried here");

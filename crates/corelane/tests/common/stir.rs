@@ -77,11 +77,15 @@ pub fn in_a_child(name: &str, environment: &[(&str, &str)]) -> Output {
         file.read_to_end(&mut bytes).unwrap();
         bytes
     };
-    Output {
+    let output = Output {
         status,
         stdout: read(&mut out),
         stderr: read(&mut err),
-    }
+    };
+    // A name that no test has would run nothing, and end well.
+    let (said, _) = text(&output);
+    assert!(said.contains("running 1 test\n"), "no test is named {name}");
+    output
 }
 
 fn wait_or_kill(mut child: Child) -> ExitStatus {
