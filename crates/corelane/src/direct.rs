@@ -281,10 +281,10 @@ fn commit(shared: &Shared, cpu: &Cpu, core: &mut Core, task: Task, kicks: &mut K
 mod tests {
     use super::*;
     use crate::current::Intent;
-    use crate::primitives::Mutex;
     use crate::primitives::atomic::AtomicBool;
     use crate::{Cpus, Priority, Runtime, task};
     use corelane_sched::{Wait, Wake};
+    use parking_lot::Mutex; // not through `primitives`: a checker has no locks in statics
     use std::sync::Arc;
 
     /// Two runtimes cannot share a CPU.
