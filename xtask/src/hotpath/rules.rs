@@ -74,13 +74,13 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "probe_cpupri_set",
-        6,
+        8,
         &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
         &[BOUNDS, SLICE],
     ),
     rule(
         "probe_level_map",
-        6,
+        8,
         &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
         &[BOUNDS, SLICE],
     ),
