@@ -51,7 +51,7 @@ fn compare(run: &mut Run) {
             .at_most(TARGET_CPU),
     ];
     let plan = Plan {
-        rounds: run.plan.rounds.div_ceil(2),
+        rounds: run.plan.share(2),
         load: Load::Operations(RELEASES),
         ..run.plan
     };
