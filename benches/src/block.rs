@@ -73,7 +73,8 @@ impl Stopwatch {
     }
 }
 
-/// The middle of some latencies in nanoseconds, at least 1; sorts them.
+/// The middle of some latencies in nanoseconds; sorts them. Latencies between two CPUs may be below 0
+/// ([`crate::Stamp::between_ns`]), and so may their middle.
 ///
 /// It is the mean of the middle half. The median itself can only be a sample, and on hosts where the
 /// cycle counter advances in steps of some 10 ns that is too coarse for a ratio of short latencies;
@@ -82,12 +83,12 @@ impl Stopwatch {
 ///
 /// # Panics
 /// If there are none.
-pub fn middle_ns(samples_ns: &mut [u64]) -> f64 {
+pub fn middle_ns(samples_ns: &mut [i64]) -> f64 {
     assert!(!samples_ns.is_empty(), "a middle needs a sample");
     samples_ns.sort_unstable();
     let quarter = samples_ns.len() / 4;
     let middle = &samples_ns[quarter..samples_ns.len() - quarter];
-    (middle.iter().sum::<u64>() as f64 / middle.len() as f64).max(1.0)
+    middle.iter().sum::<i64>() as f64 / middle.len() as f64
 }
 
 /// The sample that 99 of 100 do not exceed, at least 1; sorts them. With fewer than 100 samples that
@@ -95,7 +96,7 @@ pub fn middle_ns(samples_ns: &mut [u64]) -> f64 {
 ///
 /// # Panics
 /// If there are none.
-pub fn tail_ns(samples_ns: &mut [u64]) -> f64 {
+pub fn tail_ns(samples_ns: &mut [i64]) -> f64 {
     assert!(!samples_ns.is_empty(), "a tail needs a sample");
     samples_ns.sort_unstable();
     let rank = (samples_ns.len() * 99).div_ceil(100);
@@ -116,12 +117,12 @@ mod tests {
     fn the_middle_ignores_the_tail_and_resolves_steps() {
         assert_eq!(middle_ns(&mut [9_000, 3, 1, 4]), 3.5);
         assert_eq!(middle_ns(&mut [10, 20, 10, 10, 20, 10, 0, 9_000]), 12.5);
-        assert_eq!(middle_ns(&mut [0]), 1.0);
+        assert_eq!(middle_ns(&mut [-60]), -60.0);
     }
 
     #[test]
     fn the_tail_is_exceeded_by_one_in_a_hundred() {
-        let mut hundred: Vec<u64> = (1..=100).rev().collect();
+        let mut hundred: Vec<i64> = (1..=100).rev().collect();
         assert_eq!(tail_ns(&mut hundred), 99.0);
         assert_eq!(tail_ns(&mut [7, 30, 2]), 30.0);
     }

@@ -262,6 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn an_arm_without_a_cost_does_not_pass() {
+        // Nothing over nothing, in every round.
+        let nothing = Outcome {
+            ratio: Interval::of(&[0.0; 20]),
+            control_ours: Interval::of(&[f64::NAN; 10]),
+            ..outcome(0.1)
+        };
+        assert_eq!(judged(&nothing), Verdict::Inconclusive(Doubt::Control));
+    }
+
+    #[test]
     fn an_unsteady_arm_does_not_excuse_a_ratio_that_is_far_above_the_target() {
         let unsteady = Outcome {
             control_ours: Some(around(1.10)),

@@ -49,6 +49,17 @@ impl Plan {
         }
     }
 
+    /// The rounds of a row with long blocks, a `divisor`th of all; but no fewer than can be judged after
+    /// a few were dropped, unless the plan itself has fewer.
+    pub fn share(&self, divisor: usize) -> usize {
+        const ROUNDS_MIN: usize = 12;
+        let least = match self.rounds {
+            few if few < ROUNDS_MIN => 1,
+            _ => ROUNDS_MIN,
+        };
+        self.rounds.div_ceil(divisor).max(least)
+    }
+
     /// A few short rounds, which show that the arms work and nothing else.
     pub fn quick() -> Plan {
         Plan {
@@ -155,16 +166,25 @@ impl<const N: usize> Duel<'_, N> {
 }
 
 /// How many operations fill a block. Doubles until they nearly do, which warms the arm up as well.
+///
+/// A block that the host held up is long with few operations, and all blocks of the run would be as
+/// short as that one should have been. So a length counts that two blocks reach.
 fn calibrate<const N: usize>(arm: &mut Arm<'_, N>, plan: &Plan) -> u64 {
     const OPERATIONS_MAX: u64 = 1 << 24;
     let block_ns = match plan.load {
         Load::FillNs(block_ns) => block_ns,
         Load::Operations(operations) => return operations,
     };
+    let mut length_ns = |operations| {
+        std::thread::sleep(plan.pause);
+        arm(operations).length_ns.max(1)
+    };
     let mut operations = 16;
     loop {
-        std::thread::sleep(plan.pause);
-        let length_ns = arm(operations).length_ns.max(1);
+        let length_ns = match length_ns(operations) {
+            long if long >= block_ns / 4 => long.min(length_ns(operations)),
+            short => short,
+        };
         if length_ns >= block_ns / 4 || operations >= OPERATIONS_MAX {
             let scaled = operations as f64 * block_ns as f64 / length_ns as f64;
             return (scaled as u64).clamp(16, OPERATIONS_MAX);
@@ -270,6 +290,18 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_was_held_up_does_not_set_the_length_of_the_others() {
+        let mut asked = Vec::new();
+        let mut held_up_once = |operations| {
+            asked.push(operations);
+            let held_up_ns = if asked.len() == 1 { 1_000_000 } else { 0 };
+            Block::of_throughput(operations, operations * 10 + held_up_ns, 0)
+        };
+        fought(&mut held_up_once, &mut arm(10, 0), &PLAN);
+        assert_eq!(asked.last(), Some(&100), "{asked:?}");
+    }
+
+    #[test]
     fn interrupted_rounds_do_not_count() {
         let outcome = fought(&mut arm(10, 0), &mut arm(40, 1), &PLAN);
         assert_eq!((outcome.rounds_kept, outcome.ratio), (0, None));
@@ -296,6 +328,12 @@ mod tests {
                 .expect("two rounds")
                 .is_one_within(0.03)
         );
+    }
+
+    #[test]
+    fn a_share_of_the_rounds_can_be_judged_if_the_rounds_can() {
+        let shares = [4, 12, 30, 80].map(|rounds| Plan::of_rounds(rounds).share(4));
+        assert_eq!(shares, [1, 12, 12, 20]);
     }
 
     #[test]

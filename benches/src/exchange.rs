@@ -74,7 +74,7 @@ impl Exchange {
         self.answered_at.store(woken_at.max(1), Release);
     }
 
-    /// Takes `count` samples in nanoseconds, then ends the block with a last wake.
+    /// Takes `count` samples in nanoseconds, each off by what the counters of the two CPUs differ, then ends the block with a last wake.
     ///
     /// # Panics
     /// If the woken does not answer.
@@ -84,7 +84,7 @@ impl Exchange {
         (count, gap): (u64, GapNs),
         random: &mut Random,
         wake: impl Fn(),
-    ) -> Vec<u64> {
+    ) -> Vec<i64> {
         let mut samples_ns = Vec::with_capacity(count as usize);
         for _ in 0..count {
             stamp.spin(gap.min + random.below(gap.max - gap.min));

@@ -44,9 +44,13 @@ impl Interval {
         })
     }
 
-    /// How far its farther end is from 1.
+    /// How far its farther end is from 1. What is not a number is nowhere near.
     pub fn distance_from_one(&self) -> f64 {
-        (1.0 - self.low).max(self.high - 1.0)
+        match self.low.is_nan() || self.high.is_nan() {
+            // `max` would take the other end, and every comparison with NaN is false.
+            true => f64::INFINITY,
+            false => (1.0 - self.low).max(self.high - 1.0),
+        }
     }
 
     /// Whether the whole interval lies within `share` of 1.
@@ -103,6 +107,14 @@ mod tests {
             .collect();
         let interval = Interval::of(&values).unwrap();
         assert_eq!((interval.low, interval.high), (0.5, 2.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_close_to_one() {
+        for values in [vec![f64::NAN; 20], [[1.0; 10], [f64::NAN; 10]].concat()] {
+            let interval = Interval::of(&values).unwrap();
+            assert_eq!(interval.distance_from_one(), f64::INFINITY, "{interval}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::{Seat, Stamp};
 /// other runtimes on the host, which would share the CPU in whole turns, and below interrupt threads.
 const LEVEL: u8 = 40;
 
+/// How many levels a seat may be above them.
+const ABOVE_MAX: u8 = 1;
+
 /// What a comparison cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -23,10 +26,16 @@ pub enum Need {
 
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Need::Fifo => "needs SCHED_FIFO (CAP_SYS_NICE or RLIMIT_RTPRIO)",
-            Need::TwoCpus => "needs two CPUs in the affinity mask",
-        })
+        match self {
+            Need::Fifo => {
+                let level = LEVEL + ABOVE_MAX;
+                write!(
+                    f,
+                    "needs SCHED_FIFO {level} (CAP_SYS_NICE or RLIMIT_RTPRIO)"
+                )
+            }
+            Need::TwoCpus => f.write_str("needs two CPUs in the affinity mask"),
+        }
     }
 }
 
@@ -47,9 +56,10 @@ impl Site {
     pub fn survey() -> Site {
         let mask = thread::affinity(Tid(0)).expect("a process may read its own mask");
         let cpus: Vec<KernelCpu> = mask.iter().collect();
+        // The highest that a row asks for: a limit may lie between two levels.
         let probe = Seat {
             cpu: cpus[0],
-            level: Some(LEVEL),
+            level: Some(LEVEL + ABOVE_MAX),
         };
         let granted = std::thread::spawn(move || probe.take().is_ok()).join();
         Site {
@@ -109,7 +119,11 @@ impl Site {
 
     /// The workers' level on `cpu`, `above` levels higher; an ordinary seat where the class is
     /// refused.
+    ///
+    /// # Panics
+    /// If that is higher than the survey has tried.
     pub fn seat(&self, cpu: KernelCpu, above: u8) -> Seat {
+        assert!(above <= ABOVE_MAX, "the survey tried no level as high");
         Seat {
             cpu,
             level: self.fifo.then_some(LEVEL + above),

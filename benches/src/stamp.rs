@@ -40,14 +40,18 @@ impl Stamp {
         }
     }
 
-    /// From `earlier` to `later` in nanoseconds; 0 if the counters of two CPUs differ by more than
-    /// that.
+    /// From `earlier` to `later` in nanoseconds; below 0 if the counters of two CPUs differ by more
+    /// than that. It is not cut off there: the mean of both directions would no longer be free of the
+    /// difference, and the shorter of two latencies would look longer than it is.
     #[inline]
-    pub fn between_ns(self, earlier: u64, later: u64) -> u64 {
-        let delta = later.saturating_sub(earlier);
-        match self {
-            Stamp::Tsc(tsc) => tsc.to_ns(delta),
-            Stamp::Clock => delta,
+    pub fn between_ns(self, earlier: u64, later: u64) -> i64 {
+        let in_ns = |delta: u64| match self {
+            Stamp::Tsc(tsc) => tsc.to_ns(delta).cast_signed(),
+            Stamp::Clock => delta.cast_signed(),
+        };
+        match later.checked_sub(earlier) {
+            Some(delta) => in_ns(delta),
+            None => -in_ns(earlier - later),
         }
     }
 
@@ -55,8 +59,19 @@ impl Stamp {
     #[inline]
     pub fn spin(self, length_ns: u64) {
         let start = self.now();
-        while self.between_ns(start, self.now()) < length_ns {
+        while self.between_ns(start, self.now()) < length_ns.cast_signed() {
             core::hint::spin_loop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stamp;
+
+    #[test]
+    fn a_counter_that_is_behind_gives_a_time_below_zero() {
+        assert_eq!(Stamp::Clock.between_ns(100, 150), 50);
+        assert_eq!(Stamp::Clock.between_ns(150, 100), -50);
     }
 }

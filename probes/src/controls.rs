@@ -10,6 +10,7 @@ pub(crate) fn keep() {
     black_box([
         probe_control_locked as *const (),
         probe_control_exchange as *const (),
+        probe_control_part as *const (),
         probe_control_call as *const (),
         probe_control_pointer as *const (),
         probe_control_panic as *const (),
@@ -32,6 +33,19 @@ pub(crate) fn probe_control_locked() {
 #[unsafe(no_mangle)]
 pub(crate) fn probe_control_exchange() -> u64 {
     WORD.swap(1, Relaxed)
+}
+
+/// A locked instruction in a function that is part of the operation.
+#[inline(never)]
+// SAFETY: no other symbol has the name.
+#[unsafe(no_mangle)]
+pub(crate) fn probe_control_part() -> u64 {
+    locked_aside() + 1
+}
+
+#[inline(never)]
+fn locked_aside() -> u64 {
+    WORD.fetch_or(black_box(1), Relaxed)
 }
 
 /// A call on the hit path.

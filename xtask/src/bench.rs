@@ -24,7 +24,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
 fn command(arguments: &[String]) -> Command {
     let mut command = Command::new(workspace::cargo());
     command
-        .args(["run", "--release", "--quiet"])
+        .args(["run", "--release", "--quiet", "--manifest-path"])
+        // Not the root as working directory: paths among the arguments are the caller's.
+        .arg(workspace::root().join("Cargo.toml"))
         .args([
             "--package",
             "corelane-benches",
@@ -32,8 +34,7 @@ fn command(arguments: &[String]) -> Command {
             "corelane-bench",
             "--",
         ])
-        .args(arguments)
-        .current_dir(workspace::root());
+        .args(arguments);
     command
 }
 
@@ -46,5 +47,10 @@ mod tests {
         let command = command(&["guard".into(), "--release".into()]);
         let words: Vec<_> = command.get_args().collect();
         assert_eq!(words[words.len() - 3..], ["--", "guard", "--release"]);
+    }
+
+    #[test]
+    fn paths_among_the_arguments_are_relative_to_where_the_caller_is() {
+        assert_eq!(command(&[]).get_current_dir(), None);
     }
 }

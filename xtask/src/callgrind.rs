@@ -174,8 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_ceilings_can_be_read() {
-        let list = std::fs::read_to_string(root().join(CEILINGS)).unwrap();
-        assert!(!parse(&list).unwrap().is_empty());
+    fn every_probe_that_can_be_run_has_a_ceiling() {
+        let read = |path| std::fs::read_to_string(root().join(path)).unwrap();
+        let (list, program) = (parse(&read(CEILINGS)).unwrap(), read("probes/src/main.rs"));
+        let lines = program.lines();
+        let names = lines.filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next());
+        let names: Vec<&str> = names.collect();
+        assert!(names.contains(&"probe_guard"), "{names:?}");
+        for name in names {
+            assert!(list.iter().any(|row| row.probe == name), "{name}");
+        }
     }
 }

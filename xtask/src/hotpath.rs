@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use image::Image;
-use path::{Called, Finding, Goal, Walk, is_panic, walk};
+use path::{Called, Callee, Finding, Goal, Walk, is_panic, walk};
 use rules::{CONTROLS, RULES, Rule};
 
 /// Builds the probes as they are released.
@@ -86,55 +86,61 @@ fn controls(image: &Image) -> Result<(), String> {
 /// Follows the hit path of a probe through all its parts, and says what breaks the rule.
 fn check(image: &Image, rule: &Rule) -> (Walk, Vec<String>) {
     let (mut whole, mut complaints) = (Walk::default(), Vec::new());
-    let (mut open, mut seen) = (vec![rule.probe.to_string()], BTreeSet::new());
-    while let Some(name) = open.pop() {
-        if !seen.insert(name.clone()) {
+    let probe = rule.probe.to_string();
+    let (mut open, mut seen) = (Vec::new(), BTreeSet::new());
+    match image.start(rule.probe) {
+        Some(start) => open.push((start, probe)),
+        None => complaints.push(format!("{probe}: the program has no function {probe}")),
+    }
+    while let Some((start, name)) = open.pop() {
+        if !seen.insert(start) {
             continue;
         }
-        let Some(code) = image.function(&name) else {
-            complaints.push(format!(
-                "{}: the program has no function {name}",
-                rule.probe
-            ));
+        let Some(code) = image.code(start) else {
+            let probe = rule.probe;
+            complaints.push(format!("{probe}: the program has no code of {name}"));
             continue;
         };
-        let walk = walk(&code, &|goal| names(image, goal), &|name| judge(rule, name));
-        if !walk.returns {
-            complaints.push(format!(
-                "{}: {name} has no hit path: each way through it takes a slow path",
-                rule.probe
-            ));
-        }
-        open.extend(walk.parts.iter().cloned());
+        let walk = walk(&code, &|goal| callee(image, goal), &|name| {
+            judge(rule, name)
+        });
         complaints.extend(forbidden(rule, &name, &walk));
+        open.extend(walk.parts);
         whole.instructions += walk.instructions;
         whole.slow.extend(walk.slow);
         whole.found.extend(walk.found);
     }
-    let locked = locked(&whole);
-    if locked > rule.locked_max {
-        let (probe, most) = (rule.probe, rule.locked_max);
-        let places = whole
-            .found
-            .iter()
-            .filter(|(_, _, finding)| is_locked(finding));
-        let places: Vec<String> = places
-            .map(|(offset, text, _)| format!("`{text}` at +{offset:#x}"))
-            .collect();
-        complaints.push(format!(
-            "{probe}: {locked} locked instructions, {most} allowed: {}",
-            places.join(", ")
-        ));
-    }
+    complaints.extend(too_many_locked(rule, &whole));
     (whole, complaints)
 }
 
-fn names(image: &Image, goal: Goal) -> Vec<String> {
-    match goal {
-        Goal::Address(address) => image.names_at(address),
-        Goal::Slot(address) => image.names_in_slot(address),
-        Goal::Register => vec!["a function known at run time only".into()],
+/// What is wrong if the hit path has more locked instructions than the rule allows.
+fn too_many_locked(rule: &Rule, whole: &Walk) -> Option<String> {
+    let locked = locked(whole);
+    if locked <= rule.locked_max {
+        return None;
     }
+    let (probe, most) = (rule.probe, rule.locked_max);
+    let places = whole
+        .found
+        .iter()
+        .filter(|(_, _, finding)| is_locked(finding));
+    let places: Vec<String> = places
+        .map(|(offset, text, _)| format!("`{text}` at +{offset:#x}"))
+        .collect();
+    Some(format!(
+        "{probe}: {locked} locked instructions, {most} allowed: {}",
+        places.join(", ")
+    ))
+}
+
+fn callee(image: &Image, goal: Goal) -> Callee {
+    let (names, start) = match goal {
+        Goal::Address(address) => (image.names_at(address), Some(address)),
+        Goal::Slot(slot) => (image.names_in_slot(slot), image.address_in_slot(slot)),
+        Goal::Register => (vec!["a function known at run time only".into()], None),
+    };
+    Callee { names, start }
 }
 
 fn judge(rule: &Rule, name: &str) -> Called {
@@ -147,7 +153,7 @@ fn judge(rule: &Rule, name: &str) -> Called {
     }
 }
 
-/// What the walk found, apart from locked instructions, which are counted.
+/// What the walk of one function found, apart from locked instructions, which are counted.
 fn forbidden(rule: &Rule, function: &str, walk: &Walk) -> Vec<String> {
     let sentence = |finding: &Finding| match finding {
         Finding::Locked => None,
@@ -158,15 +164,17 @@ fn forbidden(rule: &Rule, function: &str, walk: &Walk) -> Vec<String> {
         }
         Finding::Call(names) => Some(format!("calls {}", names.join(" or "))),
     };
-    let found = walk.found.iter();
-    found
-        .filter_map(|(offset, text, finding)| {
-            let (probe, sentence) = (rule.probe, sentence(finding)?);
-            Some(format!(
-                "{probe}: `{text}` at {function}+{offset:#x} {sentence}"
-            ))
-        })
-        .collect()
+    let probe = rule.probe;
+    let no_hit_path = (!walk.returns).then(|| {
+        format!("{probe}: {function} has no hit path: each way through it takes a slow path")
+    });
+    let found = walk.found.iter().filter_map(|(offset, text, finding)| {
+        let sentence = sentence(finding)?;
+        Some(format!(
+            "{probe}: `{text}` at {function}+{offset:#x} {sentence}"
+        ))
+    });
+    no_hit_path.into_iter().chain(found).collect()
 }
 
 fn locked(walk: &Walk) -> usize {

@@ -39,7 +39,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 fn main() -> ExitCode {
     let options = Options::parse();
     if options.list {
-        print!("{}", rows::list());
+        write_all(io::stdout(), &rows::list());
         return ExitCode::SUCCESS;
     }
     // Before anything that starts a thread.

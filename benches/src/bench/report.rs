@@ -45,6 +45,7 @@ fn line(line: &Line) -> Value {
         "case": line.claim.case,
         "peer": line.claim.peer,
         "target": line.claim.target,
+        "control_max": line.claim.control_max,
         "verdict": line.conclusion(),
     });
     let fields = value.as_object_mut().expect("a line is an object");

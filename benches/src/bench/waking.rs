@@ -106,12 +106,12 @@ pub(crate) fn threads(
 }
 
 /// Runs `one_way` with half of the wakes from either end, 0 and 1. The cost is the mean of the two
-/// middles, where a constant difference of the CPUs' counters cancels.
+/// middles, where a constant difference of the CPUs' counters cancels; at least 1.
 pub(crate) fn both_ways(wakes: u64, mut one_way: impl FnMut(u64, usize) -> Block) -> Block {
     let half = wakes.div_ceil(2);
     let (there, back) = (one_way(half, 0), one_way(half, 1));
     Block {
-        costs: [(there.costs[0] + back.costs[0]) / 2.0],
+        costs: [((there.costs[0] + back.costs[0]) / 2.0).max(1.0)],
         length_ns: there.length_ns + back.length_ns,
         interruptions: there.interruptions + back.interruptions,
     }
@@ -139,5 +139,29 @@ fn with(block: Block, interruptions: u64) -> Block {
     Block {
         interruptions: block.interruptions + interruptions,
         ..block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_of_the_counters_cancels_even_if_it_is_longer_than_the_way() {
+        let (way_ns, ahead_ns) = (100, 400);
+        let block = both_ways(10, |half, from| {
+            assert_eq!(half, 5);
+            let sent = 1_000_000;
+            let received = match from {
+                0 => sent + way_ns - ahead_ns,
+                _ => sent + way_ns + ahead_ns,
+            };
+            let mut samples_ns = [Stamp::Clock.between_ns(sent, received); 5];
+            Block {
+                costs: [middle_ns(&mut samples_ns)],
+                ..Block::of_throughput(half, 1, 0)
+            }
+        });
+        assert_eq!(block.costs, [100.0]);
     }
 }

@@ -63,11 +63,18 @@ impl Image {
         Ok(image)
     }
 
-    /// The code of the function `name`.
-    pub(crate) fn function(&self, name: &str) -> Option<Code<'_>> {
+    /// Where the function `name` begins, if it is the only one. There are several where one was compiled
+    /// for several types, since names are without type arguments ([`plain`]).
+    pub(crate) fn start(&self, name: &str) -> Option<u64> {
         let is_named = |symbol: &Symbol| symbol.names.iter().any(|known| known == name);
         let mut found = self.functions.iter().filter(|(_, symbol)| is_named(symbol));
-        let (&start, symbol) = found.next()?;
+        let (&start, _) = found.next()?;
+        found.next().is_none().then_some(start)
+    }
+
+    /// The code of the function that begins at `start`.
+    pub(crate) fn code(&self, start: u64) -> Option<Code<'_>> {
+        let symbol = self.functions.get(&start)?;
         let (base, bytes) = self
             .sections
             .iter()
@@ -91,6 +98,14 @@ impl Image {
             Some(Slot::Address(target)) => self.names_at(*target),
             Some(Slot::Imported(name)) => vec![name.clone()],
             None => vec![format!("whatever {address:#x} holds")],
+        }
+    }
+
+    /// Where the slot at `address` leads, if that is in the program.
+    pub(crate) fn address_in_slot(&self, address: u64) -> Option<u64> {
+        match self.slots.get(&address) {
+            Some(Slot::Address(target)) => Some(*target),
+            _ => None,
         }
     }
 }
@@ -133,7 +148,28 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Image, Symbol, plain};
+
+    #[test]
+    fn a_name_that_several_functions_share_says_nothing_about_where_one_begins() {
+        let symbol = |name: &str| Symbol {
+            names: vec![name.into()],
+            size: 1,
+        };
+        let image = Image {
+            sections: vec![(0x10, vec![0x90, 0xc3, 0xc3])],
+            functions: [
+                (0x10, symbol("f")),
+                (0x11, symbol("g")),
+                (0x12, symbol("f")),
+            ]
+            .into(),
+            slots: Default::default(),
+        };
+        let starts = ["f", "g", "h"].map(|name| image.start(name));
+        assert_eq!(starts, [None, Some(0x11), None]);
+        assert_eq!(image.code(0x11).unwrap().bytes, [0xc3]);
+    }
 
     #[test]
     fn names_lose_their_type_arguments_and_keep_their_types() {

@@ -6,7 +6,7 @@
 //! is a finding, and so is what cannot be followed. If no return is reached in this way, the slow
 //! path is taken each time, and there is no hit path.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind};
 
@@ -19,6 +19,12 @@ pub(super) enum Goal {
     Slot(u64),
     /// Through a register: known at run time only.
     Register,
+}
+
+/// What is called: its names, and where it begins, if it is in the program.
+pub(super) struct Callee {
+    pub(super) names: Vec<String>,
+    pub(super) start: Option<u64>,
 }
 
 /// What the hit path does that a rule may forbid.
@@ -41,8 +47,9 @@ pub(super) struct Walk {
     pub(super) instructions: usize,
     pub(super) returns: bool,
     pub(super) found: Vec<Found>,
-    /// The functions to be followed into.
-    pub(super) parts: BTreeSet<String>,
+    /// The functions to be followed into, by where they begin: a function that was compiled for several
+    /// types is several functions with one name.
+    pub(super) parts: BTreeMap<u64, String>,
     pub(super) slow: BTreeSet<String>,
 }
 
@@ -56,7 +63,7 @@ pub(super) enum Called {
 /// Follows the hit path of one function.
 pub(super) fn walk(
     code: &Code<'_>,
-    names: &dyn Fn(Goal) -> Vec<String>,
+    callee: &dyn Fn(Goal) -> Callee,
     judge: &dyn Fn(&str) -> Called,
 ) -> Walk {
     let mut walk = Walk::default();
@@ -70,7 +77,7 @@ pub(super) fn walk(
         let mut decoder =
             Decoder::with_ip(64, &code.bytes[offset..], address, DecoderOptions::NONE);
         let instruction = decoder.decode();
-        let next = walk.step(&instruction, code.start, end, names, judge);
+        let next = walk.step(&instruction, code.start, end, callee, judge);
         for target in next {
             if (code.start..end).contains(&target) {
                 open.push(target);
@@ -90,7 +97,7 @@ impl Walk {
         instruction: &Instruction,
         start: u64,
         end: u64,
-        names: &dyn Fn(Goal) -> Vec<String>,
+        callee: &dyn Fn(Goal) -> Callee,
         judge: &dyn Fn(&str) -> Called,
     ) -> Vec<u64> {
         self.instructions += 1;
@@ -109,17 +116,17 @@ impl Walk {
             FlowControl::Call if is_system_call(instruction) => vec![next],
             // A jump out of the function is a call that returns to our caller.
             FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
-                let called = names(goal(instruction));
+                let called = callee(goal(instruction));
                 self.returns |= self.call(instruction, start, called, judge);
                 vec![]
             }
             FlowControl::ConditionalBranch => {
-                let called = names(goal(instruction));
+                let called = callee(goal(instruction));
                 self.returns |= self.call(instruction, start, called, judge);
                 vec![next]
             }
             FlowControl::Call | FlowControl::IndirectCall => {
-                let called = names(goal(instruction));
+                let called = callee(goal(instruction));
                 match self.call(instruction, start, called, judge) {
                     true => vec![next],
                     false => vec![],
@@ -157,25 +164,26 @@ impl Walk {
         &mut self,
         instruction: &Instruction,
         start: u64,
-        called: Vec<String>,
+        called: Callee,
         judge: &dyn Fn(&str) -> Called,
     ) -> bool {
-        for name in &called {
-            match judge(name) {
-                Called::Slow => {
+        for name in &called.names {
+            match (judge(name), called.start) {
+                (Called::Slow, _) => {
                     self.slow.insert(name.clone());
                     return false;
                 }
-                Called::Part => {
-                    self.parts.insert(name.clone());
+                (Called::Part, Some(begin)) => {
+                    self.parts.insert(begin, name.clone());
                     return true;
                 }
-                Called::Forbidden => {}
+                // A part that is not in the program cannot be followed.
+                (Called::Part, None) | (Called::Forbidden, _) => {}
             }
         }
         // What follows a panic is no code of the path.
-        let goes_on = !called.iter().any(|name| is_panic(name));
-        self.note(instruction, start, Finding::Call(called));
+        let goes_on = !called.names.iter().any(|name| is_panic(name));
+        self.note(instruction, start, Finding::Call(called.names));
         goes_on
     }
 
@@ -222,7 +230,7 @@ pub(super) fn is_panic(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Called, Finding, Goal, Walk, walk};
+    use super::{Called, Callee, Finding, Goal, Walk, walk};
     use crate::hotpath::image::Code;
 
     const START: u64 = 0x1000;
@@ -230,10 +238,16 @@ mod tests {
 
     /// Functions at 0x2000 are slow, those at 0x3000 are parts, others are forbidden.
     fn walked(bytes: &[u8]) -> Walk {
-        let names = |goal| match goal {
-            Goal::Address(address) => vec![format!("{address:#x}")],
-            Goal::Slot(address) => vec![format!("slot {address:#x}")],
-            Goal::Register => vec!["a register".to_string()],
+        let callee = |goal| {
+            let (name, start) = match goal {
+                // Four functions of one name.
+                Goal::Address(address @ 0x3000..0x3004) => ("0x3000".into(), Some(address)),
+                Goal::Address(address) => (format!("{address:#x}"), Some(address)),
+                Goal::Slot(address) => (format!("slot {address:#x}"), None),
+                Goal::Register => ("a register".to_string(), None),
+            };
+            let names = vec![name];
+            Callee { names, start }
         };
         let judge = |name: &str| match name {
             "0x2000" => Called::Slow,
@@ -245,7 +259,7 @@ mod tests {
                 start: START,
                 bytes,
             },
-            &names,
+            &callee,
             &judge,
         )
     }
@@ -283,6 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn fences_are_found() {
+        // mfence; lfence; sfence; ret
+        let walk = walked(&[0x0f, 0xae, 0xf0, 0x0f, 0xae, 0xe8, 0x0f, 0xae, 0xf8, 0xc3]);
+        let fences = [0, 3, 6].map(|offset| (offset, &Finding::Fence));
+        assert_eq!(findings(&walk), fences);
+    }
+
+    #[test]
+    fn a_jump_through_a_table_is_found() {
+        // jmp [rax * 8]; ret
+        let walk = walked(&[0xff, 0x24, 0xc5, 0, 0, 0, 0, 0xc3]);
+        let jump = Finding::Call(vec!["a register".into()]);
+        assert_eq!(findings(&walk), [(0, &jump)]);
+    }
+
+    #[test]
     fn a_call_is_found_and_what_follows_it_is_looked_at() {
         // call 0x4000; lock inc dword [rax]; ret
         let bytes = [&transfer(0xe8, 0, 0x4000)[..], &[0xf0, 0xff, 0x00, 0xc3]].concat();
@@ -312,7 +342,14 @@ mod tests {
     #[test]
     fn a_part_of_the_operation_is_named_for_following() {
         let walk = walked(&transfer(0xe9, 0, 0x3000));
-        assert!(walk.returns && walk.parts.contains("0x3000"));
+        assert!(walk.returns && walk.parts.contains_key(&0x3000));
+    }
+
+    #[test]
+    fn parts_that_share_a_name_are_different_parts() {
+        let calls = [transfer(0xe8, 0, 0x3000), transfer(0xe9, 5, 0x3001)].concat();
+        let starts: Vec<u64> = walked(&calls).parts.into_keys().collect();
+        assert_eq!(starts, [0x3000, 0x3001]);
     }
 
     #[test]

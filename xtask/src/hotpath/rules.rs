@@ -74,13 +74,13 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "probe_cpupri_set",
-        6,
+        8,
         &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
         &[BOUNDS, SLICE],
     ),
     rule(
         "probe_level_map",
-        6,
+        8,
         &[FOLLOW_MINIMA, RISE, LOWEST_OF_MOST],
         &[BOUNDS, SLICE],
     ),
@@ -89,8 +89,23 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Probes that break a rule, and what must be said about each; an empty text for the one that does not.
 pub(super) const CONTROLS: &[(Rule, &str)] = &[
-    (rule("probe_control_locked", 0, &[], &[]), "locked"),
-    (rule("probe_control_exchange", 0, &[], &[]), "locked"),
+    (
+        rule("probe_control_locked", 0, &[], &[]),
+        "1 locked instructions, 0 allowed",
+    ),
+    (
+        rule("probe_control_exchange", 0, &[], &[]),
+        "1 locked instructions, 0 allowed",
+    ),
+    (
+        rule(
+            "probe_control_part",
+            0,
+            &["corelane_probes::controls::locked_aside"],
+            &[],
+        ),
+        "1 locked instructions, 0 allowed",
+    ),
     (
         rule("probe_control_call", 0, &[], &[]),
         "calls corelane_probes::controls::aside",
@@ -122,3 +137,18 @@ pub(super) const CONTROLS: &[(Rule, &str)] = &[
         "",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::CONTROLS;
+
+    /// Every complaint begins with the name of the probe, and so would satisfy a control that expects a
+    /// piece of it; one about a missing function ends with the name as well.
+    #[test]
+    fn what_a_control_expects_is_no_part_of_its_name() {
+        for (rule, expected) in CONTROLS {
+            let says_more = expected.is_empty() || !rule.probe.contains(expected);
+            assert!(says_more, "{}: {expected}", rule.probe);
+        }
+    }
+}

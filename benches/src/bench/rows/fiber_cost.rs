@@ -38,7 +38,7 @@ fn compare(run: &mut Run) {
         Claim::count(peer, Unit::Threads).case("kernel threads"),
     ];
     let plan = Plan {
-        rounds: run.plan.rounds.div_ceil(4),
+        rounds: run.plan.share(4),
         load: Load::Operations(TASKS as u64),
         ..run.plan
     };

@@ -31,7 +31,7 @@ fn compare(run: &mut Run) {
         Claim::count("an idle tokio runtime", Unit::Cpu),
     ];
     let plan = Plan {
-        rounds: run.plan.rounds.div_ceil(4),
+        rounds: run.plan.share(4),
         load: Load::Operations(LENGTH_MS),
         ..run.plan
     };

@@ -51,7 +51,7 @@ fn compare(run: &mut Run) {
             .at_most(TARGET_CPU),
     ];
     let plan = Plan {
-        rounds: run.plan.rounds.div_ceil(2),
+        rounds: run.plan.share(2),
         load: Load::Operations(RELEASES),
         ..run.plan
     };
@@ -71,7 +71,9 @@ fn corelane(cpu: &OneCpu, threads: &Threads, releases: u64) -> Block<3> {
         };
         lateness(watch, releases, release)
     });
-    let share = (threads.spent_ns() - before_ns) as f64 / block.length_ns as f64;
+    let spent_ns = threads.spent_ns() - before_ns;
+    assert!(spent_ns > 0, "the runtime's threads are not those counted");
+    let share = spent_ns as f64 / block.length_ns as f64;
     Block {
         costs: [block.costs[0], block.costs[1], share],
         length_ns: block.length_ns,
@@ -101,9 +103,10 @@ fn kernel(cpu: &OneCpu, releases: u64) -> Block<3> {
 /// and says how late it was.
 fn lateness(watch: Stopwatch, releases: u64, release: impl Fn(u32) -> u64) -> Block<2> {
     let count = (WARM_UP + releases) as u32;
-    let mut late_ns: Vec<u64> = (1..=count).map(release).collect();
+    let mut late_ns: Vec<i64> = (1..=count).map(|n| release(n).cast_signed()).collect();
     let counted = &mut late_ns[WARM_UP as usize..];
-    watch.block([middle_ns(counted), tail_ns(counted)])
+    // What is never late would leave a ratio undefined.
+    watch.block([middle_ns(counted).max(1.0), tail_ns(counted)])
 }
 
 /// Sleeps until a time of CLOCK_MONOTONIC, also across signals.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use corelane::{Priority, Runtime};
-use corelane_benches::{Block, Claim, Need, Seat, Stopwatch, involuntary_switches};
+use corelane_benches::{Block, Claim, Need, Seat, Stopwatch, involuntary_switches, run_both};
 
 use crate::rows::Row;
 use crate::run::Run;
@@ -66,20 +66,21 @@ fn corelane(runtime: &Arc<Runtime>, producer: Seat, jobs: u64) -> Block {
 
 fn channel(producer: Seat, consumer: Seat, jobs: u64) -> Block {
     let (sender, receiver) = crossbeam_channel::bounded::<Job>(BATCH as usize);
-    let consumer = consumer.start(move || {
-        let before = involuntary_switches();
-        receiver.iter().for_each(|job| job());
-        involuntary_switches() - before
-    });
-    let block = producer.run(move || {
-        produce(jobs, |done| {
+    // The producer begins when the consumer has its seat: a start would count as a hand-over.
+    let [produced, consumed] = run_both([producer, consumer], move |one| match one {
+        0 => produce(jobs, |done| {
             let job: Job = Box::new(move || done.count());
             sender.send(job).expect("the consumer is there");
-        })
+        }),
+        _ => {
+            let watch = Stopwatch::start();
+            receiver.iter().take(jobs as usize).for_each(|job| job());
+            watch.throughput(jobs)
+        }
     });
     Block {
-        interruptions: block.interruptions + consumer.join().expect("the consumer returns"),
-        ..block
+        interruptions: produced.interruptions + consumed.interruptions,
+        ..produced
     }
 }
 
