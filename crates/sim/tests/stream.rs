@@ -283,6 +283,130 @@ fn a_task_that_ran_on_two_cpus_at_once_is_caught() {
     assert!(!objections(notes(), broken).is_empty());
 }
 
+/// What happens on two CPUs, a millisecond apart.
+fn script(steps: &[(usize, u64, What)]) -> Vec<Seen> {
+    let seen = |(index, (cpu, task, what)): (usize, &(usize, u64, What))| Seen {
+        at_ns: 1_000_000 * (index as u64 + 1),
+        cpu: *cpu,
+        task: *task,
+        what: *what,
+    };
+    steps.iter().enumerate().map(seen).collect()
+}
+
+fn wake(prio: u8) -> What {
+    What::Wake { prio }
+}
+
+fn switch(prio: u8) -> What {
+    What::Switch { prio }
+}
+
+#[test]
+fn a_more_urgent_task_that_is_passed_over_is_caught() {
+    let record = script(&[(0, 1, wake(50)), (0, 2, wake(60)), (0, 1, switch(50))]);
+    let objections = objections(Vec::new(), record);
+    assert!(objections[0].contains("more urgent"), "{objections:?}");
+}
+
+#[test]
+fn an_equal_that_overtakes_one_that_was_preempted_is_caught() {
+    let preempt = What::Preempt { prio: 50 };
+    let record = script(&[
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 2, wake(50)),
+        (0, 1, preempt),
+        (0, 2, switch(50)),
+    ]);
+    let objections = objections(Vec::new(), record);
+    assert!(objections[0].contains("was preempted"), "{objections:?}");
+}
+
+/// The oracles after this record of tasks 1 and 2, with everything read.
+fn at_the_end_of(steps: &[(usize, u64, What)]) -> Stream {
+    let mut stream = Stream::new(2, 1_000);
+    for (task, prio) in [(1, 50), (2, 60)] {
+        let allowed = CpuMask::full(2);
+        let change = Change::Born { prio, allowed };
+        let at_ns = 1;
+        stream.note(Note {
+            task,
+            at_ns,
+            change,
+        });
+    }
+    stream.feed(script(steps));
+    stream.finish();
+    assert_eq!(stream.objections(), [""; 0]);
+    stream
+}
+
+#[test]
+fn the_state_at_rest_is_judged_and_shown() {
+    let (one, two) = ([(0, 1, wake(50)), (0, 1, switch(50))], (0, 2, wake(60)));
+    let kept = at_the_end_of(&[one[0], one[1], (1, 2, wake(60)), (1, 2, switch(60))]);
+    let rest = kept.at_rest().expect("it is at rest");
+    assert_eq!(rest.objections, [""; 0]);
+    let shown = |cpu| (rest.truth.running(cpu), rest.truth.queued(cpu));
+    assert_eq!(
+        [shown(0), shown(1)],
+        [(Some((1, 50)), 0), (Some((2, 60)), 0)]
+    );
+    let broken = at_the_end_of(&[one[0], one[1], two]);
+    let rest = broken.at_rest().expect("it is at rest");
+    let names = ["local order", "blocking pair", "top N"];
+    let is_named = |name: &&str| rest.objections.iter().any(|what| what.starts_with(*name));
+    assert!(names.iter().all(is_named), "{:?}", rest.objections);
+    assert_eq!(rest.truth.queued(0), 1);
+}
+
+#[test]
+fn a_task_that_never_arrives_is_no_rest_and_is_named() {
+    for what in [What::Migrate { to: 1 }, What::NoFiber] {
+        let lost = at_the_end_of(&[(0, 1, wake(50)), (0, 1, what)]);
+        assert!(lost.at_rest().is_none(), "{what:?}");
+        assert!(lost.on_its_way().is_some(), "{what:?}");
+    }
+    let waits = at_the_end_of(&[(0, 1, wake(50)), (0, 1, switch(50)), (0, 1, What::Block)]);
+    assert_eq!(waits.on_its_way(), None);
+}
+
+#[test]
+fn what_is_followed_under_an_open_guess_is_counted_apart() {
+    // Two CPUs say within a microsecond that they woke task 1: either may have been first.
+    let mut record = script(&[
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 1, What::Block),
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 1, What::Block),
+        (1, 1, wake(50)),
+        (1, 1, switch(50)),
+    ]);
+    for (index, seen) in record.iter_mut().enumerate().skip(3) {
+        seen.at_ns = 4_000_000 + index as u64;
+    }
+    let mut stream = Stream::new(2, 1_000);
+    stream.feed(record);
+    stream.finish();
+    let tally = stream.tally();
+    assert_eq!((tally.events, tally.violations), (8, 0), "{tally:?}");
+    assert!(tally.doubts > 0 && tally.guessed >= 5, "{tally:?}");
+}
+
+#[test]
+fn most_of_a_machines_record_is_judged_without_a_guess() {
+    let (mut events, mut guessed) = (0, 0);
+    for seed in 1..=20 {
+        let (_, stream) = churn::run_recorded(2, seed, 1_000, 1_000, 0);
+        events += stream.tally().events;
+        guessed += stream.tally().guessed;
+    }
+    assert!(guessed * 2 < events, "{guessed} of {events}");
+}
+
 #[test]
 fn a_hole_costs_no_false_alarm_and_a_fault_after_it_is_caught() {
     for hole in 0..record().len() {
