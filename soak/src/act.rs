@@ -362,6 +362,20 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// A change of bounds whose maker waits. Dropped only if it is cancelled meanwhile.
+struct Changing<'a> {
+    cast: &'a Cast,
+    id: u64,
+    key: u64,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.cast.note(self.id, Change::BoundsLeft { key });
+    }
+}
+
 /// Gives some task another priority.
 pub(crate) fn change_priority(cast: &Cast, choices: &mut Oracle) {
     let Some((entry, _, task)) = cast.someone(choices) else {
@@ -378,7 +392,7 @@ pub(crate) fn change_priority(cast: &Cast, choices: &mut Oracle) {
     cast.note(task.id(), Change::PrioEnds);
 }
 
-/// Bounds some task to other CPUs. A changer that is cancelled while it waits leaves its change open.
+/// Bounds some task to other CPUs. A changer that is cancelled while it waits leaves word of that.
 pub(crate) fn change_bounds(cast: &Cast, choices: &mut Oracle) {
     let Some((entry, ..)) = cast.someone(choices) else {
         return;
@@ -399,7 +413,10 @@ pub(crate) fn change_bounds(cast: &Cast, choices: &mut Oracle) {
             allowed: begun,
         },
     );
-    let change = match task.set_affinity(&allowed) {
+    let change = Changing { cast, id, key };
+    let result = task.set_affinity(&allowed);
+    core::mem::forget(change); // it refers to the cast, and owns nothing
+    let change = match result {
         Ok(()) => Change::BoundsEnd { key },
         Err(ChangeError::Done | ChangeError::Held) => Change::BoundsRefused { key },
         Err(error) => {
