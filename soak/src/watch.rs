@@ -233,4 +233,19 @@ mod tests {
         assert!(watch.lost(Duration::ZERO).is_none());
         assert!(watch.lost(PATIENCE).is_some());
     }
+    #[test]
+    fn a_ring_that_overflowed_is_a_hole() {
+        for (capacity, is_complete) in [(4, false), (1 << 10, true)] {
+            let _turn = lock(&TURN);
+            let builder = Runtime::builder().cpus(Cpus::Count(1)).events(capacity);
+            let runtime = builder.build().expect("a runtime of one CPU");
+            let (cast, mut watch) = (Cast::new(1, 1, 1), Watch::new(1));
+            let joined = (0..8).map(|_| runtime.spawn(corelane::Priority::MIN, || ()).join());
+            assert!(joined.into_iter().all(|result| result.is_ok()));
+            watch.look(&runtime, &cast);
+            watch.look(&runtime, &cast);
+            assert_eq!(watch.stream.is_complete(), is_complete, "{capacity}");
+            assert_eq!(watch.stream.tally().events > 0, is_complete, "{capacity}");
+        }
+    }
 }

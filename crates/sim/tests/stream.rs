@@ -364,6 +364,15 @@ fn an_equal_that_overtakes_one_that_was_preempted_is_caught() {
     assert!(objections[0].contains("was preempted"), "{objections:?}");
 }
 
+#[test]
+fn an_idle_cpu_with_a_queued_task_and_a_deadline_of_nobody_are_caught() {
+    let idle = script(&[(0, 1, wake(50)), (0, 0, What::Idle)]);
+    let caught = objections(Vec::new(), idle);
+    assert!(caught[0].contains("is queued there"), "{caught:?}");
+    let caught = objections(Vec::new(), script(&[(0, 9, What::Timer)]));
+    assert!(caught[0].contains("no such task"), "{caught:?}");
+}
+
 /// The oracles after this record of tasks 1 and 2, with everything read.
 fn at_the_end_of(steps: &[(usize, u64, What)]) -> Stream {
     let mut stream = Stream::new(2, 1_000);
