@@ -1,4 +1,4 @@
-//! Ordinary threads that take part: they wake, spawn, change and cancel, and they join.
+//! Ordinary threads that take part: they wake, spawn and change, and they join.
 //!
 //! They hold no reference to the runtime, only what spawns into it and handles to its tasks, so they go on
 //! while it is shut down.
