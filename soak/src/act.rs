@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corelane::{ChangeError, CpuSet, JoinError, MigrateGuard, task};
 use corelane_sim::Oracle;
@@ -16,6 +16,7 @@ use corelane_sim::stream::Change;
 
 use crate::cast::{Cast, Entry, lock, priority};
 use crate::count::{Token, add, take_back};
+use crate::fate::{End, Fate};
 
 /// With what a task panics on purpose.
 pub(crate) struct Planned;
@@ -26,6 +27,7 @@ struct Actor<'a> {
     entry: &'a Entry,
     number: u64,
     id: u64,
+    fate: &'a Fate,
     choices: Oracle,
     waits: Cell<bool>,
     is_planned: Cell<bool>,
@@ -35,7 +37,13 @@ struct Actor<'a> {
 const STEPS_MAX: usize = 400;
 
 /// The body of a task; returns its number.
-pub(crate) fn live(cast: &Arc<Cast>, index: usize, number: u64, bounds: &CpuSet) -> u64 {
+pub(crate) fn live(
+    cast: &Arc<Cast>,
+    index: usize,
+    number: u64,
+    bounds: &CpuSet,
+    fate: &Fate,
+) -> u64 {
     let Some(own) = task::current() else {
         cast.counts.object("task: it does not know itself".into());
         return number;
@@ -50,6 +58,7 @@ pub(crate) fn live(cast: &Arc<Cast>, index: usize, number: u64, bounds: &CpuSet)
         entry: &cast.entries[index],
         number,
         id: own.id(),
+        fate,
         choices: cast.choices(number),
         waits: Cell::new(false),
         is_planned: Cell::new(false),
@@ -69,17 +78,24 @@ pub(crate) fn live(cast: &Arc<Cast>, index: usize, number: u64, bounds: &CpuSet)
 impl Drop for Actor<'_> {
     fn drop(&mut self) {
         let counts = &self.cast.counts;
+        // Before the entry becomes another's.
+        let was_cancelled = self.entry.was_cancelled(self.number) || self.cast.closing.load(SeqCst);
         let had_permit = self.entry.leave(self.number);
         if self.waits.get() && had_permit {
             add(&counts.permits_forfeited);
         }
-        let was_cancelled =
-            self.entry.cancelled.load(SeqCst) == self.number || self.cast.closing.load(SeqCst);
         match (std::thread::panicking(), self.is_planned.get()) {
-            (false, _) => add(&counts.returned),
-            (true, true) => add(&counts.panicked),
+            (false, _) => {
+                add(&counts.returned);
+                self.fate.seal(End::Returned);
+            }
+            (true, true) => {
+                add(&counts.panicked);
+                self.fate.seal(End::Panicked);
+            }
             (true, false) => {
                 add(&counts.cancelled);
+                self.fate.seal(End::Unwound);
                 if !was_cancelled {
                     counts.object(format!("task {} unwinds, and nobody cancelled it", self.id));
                 }
@@ -109,7 +125,7 @@ impl Actor<'_> {
             0..16 => self.park(),
             16..22 => self.park_for_a_while(),
             22..34 => task::yield_now(),
-            34..42 => task::sleep(Duration::from_micros(self.choices.below(400) as u64)),
+            34..42 => self.sleep(),
             42..60 => self.stir(),
             60..67 => self.reprioritise(),
             67..71 => self.bound(),
@@ -153,7 +169,9 @@ impl Actor<'_> {
         let timeout = Duration::from_micros(self.choices.below(300) as u64);
         self.entry.expect_permit(self.number);
         self.waits.set(true);
+        let start = Instant::now();
         if !task::park_timeout(timeout) {
+            self.expect(start.elapsed() >= timeout, "a timeout is not early");
             if self.entry.give_up(self.number) {
                 return self.waits.set(false);
             }
@@ -161,6 +179,13 @@ impl Actor<'_> {
         }
         self.waits.set(false);
         self.take_permit();
+    }
+
+    fn sleep(&mut self) {
+        let asked = Duration::from_micros(self.choices.below(400) as u64);
+        let start = Instant::now();
+        task::sleep(asked);
+        self.expect(start.elapsed() >= asked, "a sleep is not short");
     }
 
     fn stir(&mut self) {
@@ -244,7 +269,7 @@ impl Actor<'_> {
             && let Some((entry, number, task)) = self.cast.someone(&mut self.choices)
             && number != self.number
         {
-            entry.cancelled.store(number, SeqCst);
+            entry.mark_cancelled(number);
             task.cancel();
         }
     }
@@ -296,7 +321,7 @@ impl Drop for Held {
     }
 }
 
-/// Counts a join, also one from which a cancelled task unwinds.
+/// Counts a join. One that is not answered is one from which a cancelled task unwinds.
 pub(crate) struct Joining<'a>(&'a Cast);
 
 impl Joining<'_> {
@@ -305,12 +330,15 @@ impl Joining<'_> {
         Joining(cast)
     }
 
-    pub(crate) fn answered(self) {}
+    pub(crate) fn answered(self) {
+        add(&self.0.counts.joins_answered);
+        core::mem::forget(self); // it refers to the cast, and owns nothing
+    }
 }
 
 impl Drop for Joining<'_> {
     fn drop(&mut self) {
-        add(&self.0.counts.joins_answered);
+        add(&self.0.counts.joins_left);
     }
 }
 
@@ -334,6 +362,20 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// A change of bounds whose maker waits. Dropped only if it is cancelled meanwhile.
+struct Changing<'a> {
+    cast: &'a Cast,
+    id: u64,
+    key: u64,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        let key = self.key;
+        self.cast.note(self.id, Change::BoundsLeft { key });
+    }
+}
+
 /// Gives some task another priority.
 pub(crate) fn change_priority(cast: &Cast, choices: &mut Oracle) {
     let Some((entry, _, task)) = cast.someone(choices) else {
@@ -350,7 +392,7 @@ pub(crate) fn change_priority(cast: &Cast, choices: &mut Oracle) {
     cast.note(task.id(), Change::PrioEnds);
 }
 
-/// Bounds some task to other CPUs. A changer that is cancelled while it waits leaves its change open.
+/// Bounds some task to other CPUs. A changer that is cancelled while it waits leaves word of that.
 pub(crate) fn change_bounds(cast: &Cast, choices: &mut Oracle) {
     let Some((entry, ..)) = cast.someone(choices) else {
         return;
@@ -371,7 +413,10 @@ pub(crate) fn change_bounds(cast: &Cast, choices: &mut Oracle) {
             allowed: begun,
         },
     );
-    let change = match task.set_affinity(&allowed) {
+    let change = Changing { cast, id, key };
+    let result = task.set_affinity(&allowed);
+    core::mem::forget(change); // it refers to the cast, and owns nothing
+    let change = match result {
         Ok(()) => Change::BoundsEnd { key },
         Err(ChangeError::Done | ChangeError::Held) => Change::BoundsRefused { key },
         Err(error) => {

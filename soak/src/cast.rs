@@ -11,13 +11,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use corelane::{CpuSet, JoinHandle, Priority, Task, TaskBuilder};
+use corelane::{CpuSet, Priority, Task, TaskBuilder};
 use corelane_os::clock;
 use corelane_sim::Oracle;
 use corelane_sim::stream::{Change, Note};
 
 use crate::act;
 use crate::count::{Counts, Token, add, take_back};
+use crate::fate::{Fate, Owed};
 
 const EMPTY: u64 = 0;
 const ACTIVE: u64 = 1;
@@ -30,8 +31,8 @@ pub(crate) struct Entry {
     task: Mutex<Option<(u64, Task)>>,
     pub(crate) prio_claim: AtomicBool,
     pub(crate) bounds_claim: AtomicBool,
-    /// The number of the last task that somebody cancelled here.
-    pub(crate) cancelled: AtomicU64,
+    /// The number of the youngest task that somebody cancelled here.
+    cancelled: AtomicU64,
 }
 
 pub(crate) struct Cast {
@@ -46,7 +47,7 @@ pub(crate) struct Cast {
     pub(crate) closing: AtomicBool,
     /// How long a task lets the CPU rest between two steps.
     pub(crate) pause_us: AtomicU32,
-    pub(crate) handles: Mutex<Vec<JoinHandle<u64>>>,
+    pub(crate) handles: Mutex<Vec<Owed>>,
     notes: Mutex<Vec<Note>>,
     numbers: AtomicU64,
     seed: u64,
@@ -147,9 +148,11 @@ impl Cast {
         }
         let (prio, allowed) = (priority(choices), self.some_cpus(choices));
         let (cast, token, bounds) = (self.clone(), Token::new(&self.counts), allowed.clone());
+        let fate = Arc::new(Fate::default());
+        let own_fate = fate.clone();
         let body = move || {
             let _token = token;
-            act::live(&cast, index, number, &bounds)
+            act::live(&cast, index, number, &bounds, &own_fate)
         };
         let named = builder.clone().priority(prio).affinity(allowed.clone());
         add(&self.counts.spawned);
@@ -161,7 +164,11 @@ impl Cast {
         let prio = prio.get();
         self.note(handle.task().id(), Change::Born { prio, allowed });
         if choices.chance(60) {
-            lock(&self.handles).push(handle);
+            lock(&self.handles).push(Owed {
+                handle,
+                number,
+                fate,
+            });
         }
     }
 
@@ -212,6 +219,17 @@ impl Entry {
             .is_ok()
     }
 
+    /// Somebody is about to cancel the task with this number. A canceller that was held up may come when
+    /// the entry is another task's, which must not lose its own mark.
+    pub(crate) fn mark_cancelled(&self, number: u64) {
+        self.cancelled.fetch_max(number, SeqCst);
+    }
+
+    /// Whether somebody has; for that task itself, while the entry is its own.
+    pub(crate) fn was_cancelled(&self, number: u64) -> bool {
+        self.cancelled.load(SeqCst) == number
+    }
+
     pub(crate) fn has_permit(&self, number: u64) -> bool {
         self.word.load(SeqCst) == word(number, ACTIVE)
     }
@@ -225,4 +243,17 @@ fn word(number: u64, phase: u64) -> u64 {
 pub(crate) fn priority(choices: &mut Oracle) -> Priority {
     let value = 5 + 10 * choices.below(8) as u8;
     Priority::new(value).unwrap_or(Priority::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_canceller_takes_no_mark_away() {
+        let entry = Entry::default();
+        entry.mark_cancelled(2);
+        entry.mark_cancelled(1);
+        assert!(entry.was_cancelled(2) && !entry.was_cancelled(3));
+    }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Counts {
     pub(crate) closures_dropped: AtomicU64,
     pub(crate) joins_begun: AtomicU64,
     pub(crate) joins_answered: AtomicU64,
+    /// Joins from which a cancelled task unwound.
+    pub(crate) joins_left: AtomicU64,
     pub(crate) permits_given: AtomicU64,
     pub(crate) permits_taken: AtomicU64,
     /// Permits given to a task that was cancelled before it could take them.
@@ -65,8 +67,8 @@ impl Counts {
         even("spawned and finished", get(&self.spawned), finished);
         let (made, dropped) = (&self.closures_made, &self.closures_dropped);
         even("closures made and dropped", get(made), get(dropped));
-        let (begun, answered) = (&self.joins_begun, &self.joins_answered);
-        even("joins begun and answered", get(begun), get(answered));
+        let answered = get(&self.joins_answered) + get(&self.joins_left);
+        even("joins begun and over", get(&self.joins_begun), answered);
         let taken = get(&self.permits_taken) + get(&self.permits_forfeited);
         even("permits given and taken", get(&self.permits_given), taken);
         let bodies = self.bodies.load(Relaxed); // Relaxed: everything has ended.

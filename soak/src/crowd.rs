@@ -1,4 +1,4 @@
-//! Ordinary threads that take part: they wake, spawn, change and cancel, and they join.
+//! Ordinary threads that take part: they wake, spawn and change, and they join.
 //!
 //! They hold no reference to the runtime, only what spawns into it and handles to its tasks, so they go on
 //! while it is shut down.
@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
-use corelane::{JoinError, TaskBuilder};
+use corelane::TaskBuilder;
 
 use crate::act::{self, Joining};
 use crate::cast::{Cast, lock};
+use crate::fate::{self, Owed};
 
 pub(crate) struct Crowd {
     leave: Arc<AtomicBool>,
@@ -65,8 +66,13 @@ fn wake(cast: &Arc<Cast>, leave: &AtomicBool, builder: &TaskBuilder) {
 fn join(cast: &Cast, leave: &AtomicBool) {
     loop {
         let is_last = leave.load(SeqCst);
-        let handle = lock(&cast.handles).pop();
-        let Some(handle) = handle else {
+        let owed = lock(&cast.handles).pop();
+        let Some(Owed {
+            handle,
+            number,
+            fate,
+        }) = owed
+        else {
             if is_last {
                 return;
             }
@@ -76,10 +82,9 @@ fn join(cast: &Cast, leave: &AtomicBool) {
         let tally = Joining::begin(cast);
         let result = handle.join();
         tally.answered();
-        match result {
-            Ok(_) | Err(JoinError::Cancelled) => {}
-            Err(JoinError::Panicked(payload)) if act::is_planned(&*payload) => {}
-            Err(error) => cast.counts.object(format!("join: {error}")),
+        let is_closing = cast.closing.load(SeqCst);
+        if let Some(wrong) = fate::objection(&fate, number, &result, is_closing) {
+            cast.counts.object(wrong);
         }
     }
 }

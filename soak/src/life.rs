@@ -67,6 +67,9 @@ pub(crate) fn run(arguments: &Arguments, board: Board) -> ExitCode {
             break;
         }
     }
+    for name in soak.sums.missing(arguments.duration) {
+        soak.object(&format!("nothing was judged: no {name}"));
+    }
     println!("{}", soak.sums.summary());
     match soak.sums.violations {
         0 => ExitCode::SUCCESS,

@@ -10,6 +10,7 @@
 //! | `life.rs` | one runtime from its building to its end, with everything counted |
 //! | `cast.rs` | the tasks and their books |
 //! | `act.rs` | what a task does at random |
+//! | `fate.rs` | how a task ended by its own account |
 //! | `crowd.rs` | ordinary threads that wake, spawn, change and join |
 //! | `watch.rs` | reads the event ring and the notes and has them judged |
 //! | `count.rs` | what must come out even |
@@ -20,6 +21,7 @@ mod arguments;
 mod cast;
 mod count;
 mod crowd;
+mod fate;
 mod footprint;
 mod life;
 mod report;

@@ -7,12 +7,18 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::count::{Counts, get};
 
+/// How long a run must be to be held to what nearly every runtime shows.
+const SHORT: Duration = Duration::from_secs(10);
+/// And to what some do.
+const LONG: Duration = Duration::from_secs(120);
+
 #[derive(Default)]
 pub(crate) struct Sums {
     pub(crate) runtimes: u64,
     pub(crate) events: u64,
     pub(crate) orders: u64,
     pub(crate) doubts: u64,
+    pub(crate) guessed: u64,
     pub(crate) restarts: u64,
     pub(crate) dropped: u64,
     pub(crate) spawned: u64,
@@ -32,6 +38,7 @@ impl Sums {
         self.events += tally.events;
         self.orders += tally.orders;
         self.doubts += tally.doubts;
+        self.guessed += tally.guessed;
         self.restarts += tally.restarts;
         self.violations += tally.violations;
     }
@@ -59,6 +66,26 @@ impl Sums {
         )
     }
 
+    /// What should have happened in a run of this length and never did: such a run has shown nothing, and
+    /// a soak whose oracles are never asked would otherwise be the cleanest of all.
+    pub(crate) fn missing(&self, duration: Duration) -> Vec<&'static str> {
+        let rows = [
+            ("events judged", self.events, SHORT),
+            ("tasks that panicked", self.panicked, SHORT),
+            ("tasks cancelled while they ran", self.cancelled, SHORT),
+            ("joins answered", self.joins, SHORT),
+            ("permits delivered", self.permits, SHORT),
+            ("rests at which the promise held", self.rests, SHORT),
+            // On many CPUs tasks may be too few, but some runtimes have one CPU.
+            ("orders among equals judged", self.orders, LONG),
+            ("rests with more tasks than CPUs", self.contended, LONG),
+        ];
+        let missing = rows
+            .iter()
+            .filter(|(_, count, least)| *count == 0 && duration >= *least);
+        missing.map(|(name, ..)| *name).collect()
+    }
+
     pub(crate) fn summary(&self) -> String {
         let rows = [
             ("runtimes", self.runtimes),
@@ -75,6 +102,7 @@ impl Sums {
             ("rests not judged", self.unjudged),
             ("events dropped", self.dropped),
             ("orders left open by the clocks", self.doubts),
+            ("  events judged meanwhile", self.guessed),
             ("restarts of the oracles", self.restarts),
             ("violations", self.violations),
         ];
@@ -119,4 +147,27 @@ fn used() -> Duration {
     let times = [usage.user_time(), usage.system_time()];
     let us = times.map(|time| time.tv_sec() as u64 * 1_000_000 + time.tv_usec() as u64);
     Duration::from_micros(us[0] + us[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_judged_nothing_is_not_clean() {
+        let nothing = Sums::default();
+        assert_eq!(nothing.missing(Duration::from_secs(1)), [""; 0]);
+        assert_eq!(nothing.missing(SHORT).len(), 6);
+        assert_eq!(nothing.missing(LONG).len(), 8);
+        let judged = Sums {
+            events: 1,
+            panicked: 1,
+            cancelled: 1,
+            joins: 1,
+            permits: 1,
+            rests: 1,
+            ..Sums::default()
+        };
+        assert_eq!(judged.missing(SHORT), [""; 0]);
+    }
 }

@@ -88,13 +88,17 @@ fn announce(task: &Task) {
     }
 }
 
-/// How long to wait between two looks at whether an affinity has taken effect.
+/// How long to wait before the second look at whether an affinity has taken effect.
 const LOOK_AGAIN: Duration = Duration::from_micros(50);
+/// And at most. A worker spins towards a timer that is near, so a task that kept looking every few
+/// microseconds for as long as somebody holds a guard would keep a CPU from everybody else in the kernel.
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(1);
 
 /// Waits until the task is where it may be: it waits without a guard (its next wake obeys), or its home
 /// is allowed (it can no longer be queued elsewhere).
 fn settle(task: &Task) {
     let entity = task.entity();
+    let mut pause = LOOK_AGAIN;
     loop {
         let phase = entity.state().phase();
         let home_is_allowed = entity.affinity().contains(entity.home());
@@ -102,6 +106,7 @@ fn settle(task: &Task) {
         if home_is_allowed || waits_unheld || phase == TaskPhase::Done {
             return;
         }
-        api::sleep(LOOK_AGAIN);
+        api::sleep(pause);
+        pause = (2 * pause).min(LOOK_AGAIN_MAX);
     }
 }

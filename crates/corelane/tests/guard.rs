@@ -7,7 +7,7 @@ mod kit;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{prio, runtime, wait_until};
 use corelane::{
@@ -355,4 +355,39 @@ fn a_held_task_that_changes_itself_does_not_wait_for_itself() {
     }
     over.store(true, SeqCst);
     handle.join().unwrap();
+}
+
+#[test]
+fn a_task_that_waits_long_for_a_guard_looks_seldom() {
+    let runtime = runtime();
+    if !has_two_cpus(&runtime) {
+        return;
+    }
+    let on = |cpu| {
+        runtime
+            .build_task()
+            .priority(prio(50))
+            .affinity(only(&runtime, cpu))
+    };
+    let holder = on(0).spawn(|| {
+        let _guard = migrate_disable();
+        task::park();
+    });
+    wait_until("the task to park", || {
+        holder.task().state() == TaskState::Waiting
+    });
+    let (task, to) = (holder.task(), only(&runtime, 1));
+    let changer = on(1).spawn(move || task.set_affinity(&to));
+    wait_until("the change to be asked for", || {
+        holder.task().affinity() == only(&runtime, 1)
+    });
+    let (start, before) = (Instant::now(), runtime.stats().timers);
+    std::thread::sleep(Duration::from_millis(100));
+    let looks = runtime.stats().timers - before;
+    let elapsed_ms = start.elapsed().as_millis() as u64;
+    holder.task().unpark();
+    holder.join().unwrap();
+    changer.join().unwrap().unwrap();
+    // Looks that follow each other sooner than a worker falls asleep would keep its CPU spinning.
+    assert!(looks <= 10 + elapsed_ms, "{looks} looks in {elapsed_ms} ms");
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::ledger::TaskId;
 use crate::machine::Machine;
-use crate::stream::Stream;
+use crate::stream::{Seen, Stream};
 use crate::{Happened, Oracle, Sabotage};
 
 /// The outcome of a run.
@@ -78,6 +78,21 @@ pub fn run_recorded(
     skew_ns: u64,
     holes_percent: usize,
 ) -> (ChurnReport, Stream) {
+    run_tampered(cpus, seed, events, skew_ns, holes_percent, |_| ())
+}
+
+/// The same, but `tamper` has each reading before the oracles do.
+///
+/// # Panics
+/// As [`Machine::new`].
+pub fn run_tampered(
+    cpus: usize,
+    seed: u64,
+    events: u64,
+    skew_ns: u64,
+    holes_percent: usize,
+    mut tamper: impl FnMut(&mut Vec<Seen>),
+) -> (ChurnReport, Stream) {
     let mut choices = Oracle::new(seed);
     let mix = Mix::draw(&mut choices, cpus);
     let mut machine = Machine::new(cpus, choices.next_word());
@@ -93,9 +108,9 @@ pub fn run_recorded(
     while done < events && churn.machine.violations() == 0 {
         done += churn.burst(events - done);
         let is_lost = churn.choices.chance(holes_percent);
-        churn.read_into(&mut stream, 20, is_lost);
+        churn.read_into(&mut stream, 20, is_lost, &mut tamper);
     }
-    churn.read_into(&mut stream, 0, false);
+    churn.read_into(&mut stream, 0, false, &mut tamper);
     stream.finish();
     (churn.report(seed, done), stream)
 }
@@ -151,7 +166,13 @@ impl Churn {
     }
 
     /// Reads ring after ring, and lets the machine go on in between.
-    fn read_into(&mut self, stream: &mut Stream, percent: usize, is_lost: bool) {
+    fn read_into(
+        &mut self,
+        stream: &mut Stream,
+        percent: usize,
+        is_lost: bool,
+        tamper: &mut impl FnMut(&mut Vec<Seen>),
+    ) {
         let mut events = Vec::new();
         for cpu in 0..self.machine.cpus() {
             events.append(&mut self.machine.take_recorded(cpu));
@@ -169,6 +190,7 @@ impl Churn {
         if is_lost {
             return stream.hole();
         }
+        tamper(&mut events);
         stream.feed(events);
     }
 

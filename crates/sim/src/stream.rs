@@ -41,10 +41,12 @@ pub struct StreamTally {
     pub events: u64,
     /// Tasks whose end was seen.
     pub ended: u64,
-    /// Switches at which the order among queued equals was determined, and right.
+    /// Switches at which the order among queued equals was determined, and right; none while a guess was open.
     pub orders: u64,
     /// Events whose place among those of other CPUs the clocks left open.
     pub doubts: u64,
+    /// Events that were followed while such a guess was open: a contradiction among them proves nothing.
+    pub guessed: u64,
     /// Times the oracles had to forget what they knew: a hole, an order that stayed open, a violation.
     pub restarts: u64,
     /// Objections, also those that are not kept in words.
@@ -155,6 +157,19 @@ impl Stream {
         })
     }
 
+    /// Somebody who is neither running, queued nor waiting, in words. For a moment that is so, and the state
+    /// is not at rest; where nothing happens any more, it was lost.
+    pub fn on_its_way(&self) -> Option<String> {
+        use life::Place::{Away, Flying, Starved};
+        if !self.is_complete() || !self.merge.is_empty() {
+            return None;
+        }
+        let mut lives = self.lives.iter();
+        let is_moving = |place| matches!(place, Flying(_) | Away | Starved);
+        let (task, life) = lives.find(|(_, life)| is_moving(life.place()))?;
+        Some(format!("task {task} is {:?}", life.place()))
+    }
+
     fn truth(&self) -> Option<Truth<'_>> {
         if !self.is_complete() || !self.merge.is_empty() {
             return None;
@@ -219,10 +234,12 @@ impl Stream {
         if let Verdict::Breaks(why) = self.lives.verdict(seen) {
             return self.misled(format!("life cycle: {seen:?}: {why}"));
         }
+        let is_guess = self.merge.is_in_doubt();
+        self.tally.guessed += u64::from(is_guess);
         match queue::check(&self.lives, &self.books, seen) {
             queue::Order::Open => {}
+            _ if is_guess => {}
             queue::Order::Right => self.tally.orders += 1,
-            queue::Order::Wrong(_) if self.merge.is_in_doubt() => {}
             queue::Order::Wrong(why) => self.object(format!("order: {seen:?}: {why}")),
         }
         if let Some(why) = self.books.check(seen) {

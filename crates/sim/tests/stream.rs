@@ -213,6 +213,47 @@ fn a_task_that_runs_where_it_may_no_longer_is_caught() {
 }
 
 #[test]
+fn a_change_whose_maker_is_gone_is_in_force_at_rest_and_ends_with_the_next() {
+    let only = |cpu| CpuMask::single(2, corelane_sched::CpuId::new(cpu));
+    let begin = |key, cpu| Change::BoundsBegin {
+        key,
+        allowed: only(cpu),
+    };
+    let after = |more: &[(u64, Change)]| {
+        let mut stream = Stream::new(2, 1_000);
+        let (prio, allowed) = (PRIO, CpuMask::full(2));
+        let born = [(0, Change::Born { prio, allowed })];
+        for (at_ms, change) in born.iter().chain(more).cloned() {
+            let (task, at_ns) = (1, at_ms * 1_000_000);
+            stream.note(Note {
+                task,
+                at_ns,
+                change,
+            });
+        }
+        let mut record = script(&[(0, 1, wake(PRIO)), (0, 1, switch(PRIO))]);
+        record.iter_mut().for_each(|seen| seen.at_ns += 20_000_000);
+        stream.feed(record);
+        stream.finish();
+        stream
+    };
+    let waits = after(&[(1, begin(1, 1))]);
+    assert!(waits.at_rest().is_none(), "somebody is at it");
+    let left = after(&[(1, begin(1, 1)), (2, Change::BoundsLeft { key: 1 })]);
+    assert_eq!(left.objections(), [""; 0], "it may not be in force yet");
+    let objections = left.at_rest().expect("nobody is at it").objections;
+    assert!(objections[0].starts_with("bounds: "), "{objections:?}");
+    let next = [
+        (1, begin(1, 0)),
+        (2, Change::BoundsLeft { key: 1 }),
+        (3, begin(2, 1)),
+        (4, Change::BoundsEnd { key: 2 }),
+    ];
+    let objections = after(&next).objections().to_vec();
+    assert!(objections[0].starts_with("bounds: "), "{objections:?}");
+}
+
+#[test]
 fn an_equal_that_overtakes_is_caught() {
     let mut broken = record();
     for seen in &mut broken {
@@ -281,6 +322,128 @@ fn a_task_that_ran_on_two_cpus_at_once_is_caught() {
         },
     );
     assert!(!objections(notes(), broken).is_empty());
+}
+
+/// What happens on two CPUs, a millisecond apart.
+fn script(steps: &[(usize, u64, What)]) -> Vec<Seen> {
+    let seen = |(index, (cpu, task, what)): (usize, &(usize, u64, What))| Seen {
+        at_ns: 1_000_000 * (index as u64 + 1),
+        cpu: *cpu,
+        task: *task,
+        what: *what,
+    };
+    steps.iter().enumerate().map(seen).collect()
+}
+
+fn wake(prio: u8) -> What {
+    What::Wake { prio }
+}
+
+fn switch(prio: u8) -> What {
+    What::Switch { prio }
+}
+
+#[test]
+fn a_more_urgent_task_that_is_passed_over_is_caught() {
+    let record = script(&[(0, 1, wake(50)), (0, 2, wake(60)), (0, 1, switch(50))]);
+    let objections = objections(Vec::new(), record);
+    assert!(objections[0].contains("more urgent"), "{objections:?}");
+}
+
+#[test]
+fn an_equal_that_overtakes_one_that_was_preempted_is_caught() {
+    let preempt = What::Preempt { prio: 50 };
+    let record = script(&[
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 2, wake(50)),
+        (0, 1, preempt),
+        (0, 2, switch(50)),
+    ]);
+    let objections = objections(Vec::new(), record);
+    assert!(objections[0].contains("was preempted"), "{objections:?}");
+}
+
+#[test]
+fn an_idle_cpu_with_a_queued_task_and_a_deadline_of_nobody_are_caught() {
+    let idle = script(&[(0, 1, wake(50)), (0, 0, What::Idle)]);
+    let caught = objections(Vec::new(), idle);
+    assert!(caught[0].contains("is queued there"), "{caught:?}");
+    let caught = objections(Vec::new(), script(&[(0, 9, What::Timer)]));
+    assert!(caught[0].contains("no such task"), "{caught:?}");
+}
+
+/// The oracles after this record of tasks 1 and 2, with everything read.
+fn at_the_end_of(steps: &[(usize, u64, What)]) -> Stream {
+    let mut stream = Stream::new(2, 1_000);
+    for (task, prio) in [(1, 50), (2, 60)] {
+        let allowed = CpuMask::full(2);
+        let change = Change::Born { prio, allowed };
+        let at_ns = 1;
+        stream.note(Note {
+            task,
+            at_ns,
+            change,
+        });
+    }
+    stream.feed(script(steps));
+    stream.finish();
+    assert_eq!(stream.objections(), [""; 0]);
+    stream
+}
+
+#[test]
+fn the_state_at_rest_is_judged_and_shown() {
+    let (one, two) = ([(0, 1, wake(50)), (0, 1, switch(50))], (0, 2, wake(60)));
+    let kept = at_the_end_of(&[one[0], one[1], (1, 2, wake(60)), (1, 2, switch(60))]);
+    let rest = kept.at_rest().expect("it is at rest");
+    assert_eq!(rest.objections, [""; 0]);
+    let shown = |cpu| (rest.truth.running(cpu), rest.truth.queued(cpu));
+    assert_eq!(
+        [shown(0), shown(1)],
+        [(Some((1, 50)), 0), (Some((2, 60)), 0)]
+    );
+    let broken = at_the_end_of(&[one[0], one[1], two]);
+    let rest = broken.at_rest().expect("it is at rest");
+    let names = ["local order", "blocking pair", "top N"];
+    let is_named = |name: &&str| rest.objections.iter().any(|what| what.starts_with(*name));
+    assert!(names.iter().all(is_named), "{:?}", rest.objections);
+    assert_eq!(rest.truth.queued(0), 1);
+}
+
+#[test]
+fn a_task_that_never_arrives_is_no_rest_and_is_named() {
+    for what in [What::Migrate { to: 1 }, What::NoFiber] {
+        let lost = at_the_end_of(&[(0, 1, wake(50)), (0, 1, what)]);
+        assert!(lost.at_rest().is_none(), "{what:?}");
+        assert!(lost.on_its_way().is_some(), "{what:?}");
+    }
+    let waits = at_the_end_of(&[(0, 1, wake(50)), (0, 1, switch(50)), (0, 1, What::Block)]);
+    assert_eq!(waits.on_its_way(), None);
+}
+
+#[test]
+fn what_is_followed_under_an_open_guess_is_counted_apart() {
+    // Two CPUs say within a microsecond that they woke task 1: either may have been first.
+    let mut record = script(&[
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 1, What::Block),
+        (0, 1, wake(50)),
+        (0, 1, switch(50)),
+        (0, 1, What::Block),
+        (1, 1, wake(50)),
+        (1, 1, switch(50)),
+    ]);
+    for (index, seen) in record.iter_mut().enumerate().skip(3) {
+        seen.at_ns = 4_000_000 + index as u64;
+    }
+    let mut stream = Stream::new(2, 1_000);
+    stream.feed(record);
+    stream.finish();
+    let tally = stream.tally();
+    assert_eq!((tally.events, tally.violations), (8, 0), "{tally:?}");
+    assert!(tally.doubts > 0 && tally.guessed >= 5, "{tally:?}");
 }
 
 #[test]

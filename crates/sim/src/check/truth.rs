@@ -78,6 +78,16 @@ impl<'a> Truth<'a> {
         self.running.iter().flatten().count() + self.queued.len()
     }
 
+    /// The number and the priority of the task that `cpu` runs.
+    pub fn running(&self, cpu: usize) -> Option<(u64, u8)> {
+        self.running[cpu].map(|task| (task.task, task.prio))
+    }
+
+    /// How many tasks are queued on `cpu`.
+    pub fn queued(&self, cpu: usize) -> usize {
+        self.queued.iter().filter(|(own, _)| *own == cpu).count()
+    }
+
     /// Reads the ledger of `machine`.
     pub(crate) fn of(machine: &'a Machine) -> Truth<'a> {
         let mut truth = Truth::new(machine.cpus());

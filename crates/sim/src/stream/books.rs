@@ -41,6 +41,12 @@ pub enum Change {
         /// Of which change.
         key: u64,
     },
+    /// Whoever made that change was cancelled while it waited: the value is there, and nobody will say when
+    /// it is in force.
+    BoundsLeft {
+        /// Of which change.
+        key: u64,
+    },
     /// That change was refused.
     BoundsRefused {
         /// Of which change.
@@ -71,6 +77,15 @@ pub struct Note {
 struct Span {
     begin_ns: u64,
     end_ns: Option<u64>,
+    /// When its maker was gone without having seen its end.
+    left_ns: Option<u64>,
+}
+
+impl Span {
+    /// Since when nobody is at it.
+    fn over_ns(&self) -> Option<u64> {
+        self.end_ns.or(self.left_ns)
+    }
 }
 
 #[derive(Default)]
@@ -106,6 +121,7 @@ impl Books {
         let begun = Span {
             begin_ns: at_ns,
             end_ns: None,
+            left_ns: None,
         };
         match note.change {
             Change::Born { prio, allowed } => {
@@ -114,6 +130,7 @@ impl Books {
                 let span = Span {
                     begin_ns: 0,
                     end_ns: Some(0),
+                    left_ns: None,
                 };
                 book.bounds.push((BIRTH, allowed, span));
             }
@@ -130,6 +147,11 @@ impl Books {
             Change::BoundsEnd { key } => {
                 let bounds = book.bounds.iter_mut();
                 end(bounds.map(|(own, _, span)| (*own == key, span)), at_ns);
+            }
+            Change::BoundsLeft { key } => {
+                let own = book.bounds.iter_mut().find(|(own, ..)| *own == key);
+                own.into_iter()
+                    .for_each(|(.., span)| span.left_ns = Some(at_ns));
             }
             Change::BoundsRefused { key } => book.bounds.retain(|(own, ..)| *own != key),
             Change::Held { cpu } => book.holds.push((cpu, begun)),
@@ -165,7 +187,12 @@ impl Books {
             return None;
         }
         let last = book.bounds.iter().max_by_key(|(.., span)| span.begin_ns)?;
-        if book.bounds.iter().any(|(.., span)| is_changing(span)) {
+        // At rest what was left behind is in force, too.
+        if book
+            .bounds
+            .iter()
+            .any(|(.., span)| span.over_ns().is_none())
+        {
             return None;
         }
         Some(Standing {
@@ -246,7 +273,7 @@ impl Book {
             move |span: &Span| span.end_ns.is_some_and(|end_ns| end_ns + skew_ns < at_ns);
         let is_replaced = move |old: &Span| {
             let mut later = self.bounds.iter();
-            old.end_ns.is_some_and(|old_end_ns| {
+            old.over_ns().is_some_and(|old_end_ns| {
                 later.any(|(_, _, new)| new.begin_ns > old_end_ns + skew_ns && has_returned(new))
             })
         };
