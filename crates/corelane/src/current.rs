@@ -303,8 +303,10 @@ impl Fiber {
         let inner = unsafe { (*self.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         native::place_lender(shared, self.cpu(), self, inner);
         // SAFETY: parked, since its last carrier left it before the task became runnable; a task holds
-        // nothing that is tied to its carrier's kernel thread (that is what `native` is for).
-        let resumed = unsafe { inner.resume() };
+        // nothing that is tied to its carrier's kernel thread (that is what `native` is for). The task may
+        // leave for another one, end elsewhere, and a shutdown free its fiber, while this carrier is stuck
+        // in that other one: nothing of this fiber is touched below.
+        let resumed = unsafe { fiber::Fiber::resume_chain(inner) };
         assert_eq!(
             resumed,
             Resumed::Suspended,
@@ -340,7 +342,7 @@ impl Fiber {
         // SAFETY: the caller dispatched the task, so the fiber is ours until its task is runnable again.
         let inner = unsafe { (*next.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         // SAFETY: parked, as in `resume`; all fibers of a pool have one backend; a dispatched task is not
-        // the one that runs.
+        // the one that runs. `next` may be gone when this comes back, and is not touched.
         unsafe { self.suspender().switch_to(inner) };
     }
 
