@@ -286,9 +286,12 @@ mod tests {
     use corelane_sched::{Wait, Wake};
     use parking_lot::Mutex; // not through `primitives`: a checker has no locks in statics
     use std::sync::Arc;
+    use std::time::Duration;
 
     /// Two runtimes cannot share a CPU.
     static TURN: Mutex<()> = Mutex::new(());
+
+    const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
     fn prio(value: u8) -> Priority {
         Priority::new(value).unwrap()
@@ -315,6 +318,42 @@ mod tests {
         if part(fiber, deadline_ns) == Direct::No {
             fiber.suspend(Intent::Wait { deadline_ns });
         }
+    }
+
+    #[test]
+    fn a_task_that_came_too_early_and_never_started_is_given_up_though_its_cpu_is_stuck() {
+        let _turn = TURN.lock();
+        let runtime = Runtime::builder().cpus(Cpus::Count(1)).build().unwrap();
+        let release = Arc::new(AtomicBool::new(false));
+        let (released, (tell, told)) = (release.clone(), std::sync::mpsc::channel());
+        let stuck = runtime.spawn(prio(90), move || {
+            let early = task::spawn(prio(10), || unreachable!("it is given up"));
+            let fiber = Fiber::carried().expect("a task");
+            let state = fiber.task_node().entity().state();
+            assert_eq!(state.begin_wait(), Wait::Leave);
+            assert_eq!(state.wake(), Wake::Recorded);
+            leave_waiting(fiber, None);
+            let came = early.task().0.body.fiber().is_some();
+            assert!(
+                came || !fiber.shared().is_carried,
+                "it came, and was put back"
+            );
+            tell.send(early).unwrap();
+            while !released.load(Relaxed) {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        });
+        let early: crate::JoinHandle<()> = told.recv().unwrap();
+        let id = early.task().id();
+        let report = runtime.shutdown(LOOK_AGAIN);
+        assert_eq!(
+            early.join().unwrap_err().to_string(),
+            crate::JoinError::Cancelled.to_string()
+        );
+        let abandoned: Vec<u64> = report.abandoned.iter().map(|task| task.id).collect();
+        assert_eq!(abandoned, [stuck.task().id()], "not {id}, which has ended");
+        release.store(true, Relaxed);
+        let _ = stuck.join();
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Suspended, Worker};
-use crate::{arrival, dispatch, slice, wake};
+use crate::{arrival, dispatch, shutdown, slice, wake};
 
 /// What the worker does after a pass.
 pub(crate) enum Next {
@@ -99,6 +99,7 @@ impl<'a> Pass<'a> {
         self.kicks.perform(self.shared);
         if self.asks_for_fibers {
             self.shared.fibers.request();
+            shutdown::discard_late(self.shared);
         }
         self.aftermath.perform(self.shared, self.cpu);
         next
@@ -361,6 +362,11 @@ impl<'a> Pass<'a> {
 
 /// What comes after every choice of the next task, but one between equals: publishes, gives away what the
 /// CPU cannot run, and asks whether anything is left to do. Under the own lock.
+///
+/// What is left waits for the current task's next safe point, here as well as after a switch without the
+/// carrier ([`crate::direct`]): it comes from another CPU that became less urgent while this one was choosing,
+/// and had it done so an instant later, the task would be running already and be asked in the same way. What
+/// this CPU itself made runnable does not wait ([`crate::direct::Finished::TooEarly`]).
 pub(crate) fn conclude(shared: &Shared, cpu: &Cpu, core: &mut Core, kicks: &mut Kicks) {
     let _ = core.rq.publish(&shared.domain);
     balance::push(shared, core, cpu, kicks);
