@@ -79,6 +79,8 @@ pub(crate) struct Fiber {
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     deserted: Cell<bool>,
+    /// The task ends others, see [`Fiber::for_others`].
+    ends_others: Cell<bool>,
     slice_end_ns: Cell<u64>,
     /// How its task ended, if it has.
     ended: Cell<Option<Ended>>,
@@ -116,6 +118,7 @@ impl Fiber {
             leaving: Cell::new(false),
             outside: Cell::new(None),
             deserted: Cell::new(false),
+            ends_others: Cell::new(false),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(None),
         }
@@ -437,10 +440,26 @@ impl Fiber {
     pub(crate) fn unwind_if_cancelled(&self) {
         if self.is_cancelled() && !crate::primitives::thread::panicking() {
             if cfg!(panic = "abort") {
+                if self.ends_others.get() {
+                    return;
+                }
                 self.desert();
             }
             resume_unwind(Box::new(Cancelled));
         }
+    }
+
+    /// Runs what ends other tasks. A destructor of theirs may reach a safe point, and where nothing unwinds a
+    /// cancelled caller would leave its stack there, with the others on it, and their joiners would wait for
+    /// ever: it leaves at its next safe point after this. Where panics unwind, `job` contains them.
+    pub(crate) fn for_others<R>(f: impl FnOnce() -> R) -> R {
+        let own = Fiber::current();
+        let before = own.map(|fiber| fiber.ends_others.replace(true));
+        let done = f();
+        if let (Some(fiber), Some(before)) = (own, before) {
+            fiber.ends_others.set(before);
+        }
+        done
     }
 
     /// Ends a cancelled task where nothing unwinds (`panic=abort`): its joiner is told, and its stack is left
