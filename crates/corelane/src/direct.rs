@@ -356,6 +356,40 @@ mod tests {
         let _ = stuck.join();
     }
 
+    /// Who of many sleepers runs first when all are due at once; `None` if they were due too early.
+    fn first_of_many_due(in_time: Duration) -> Option<u8> {
+        const MANY: usize = 200;
+        let builder = Runtime::builder().cpus(Cpus::Count(1));
+        let runtime = builder.fibers(MANY + 8).build().unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let at = std::time::Instant::now() + in_time;
+        let sleeper = |value, at| {
+            let order = order.clone();
+            runtime.spawn(prio(value), move || {
+                task::sleep_until(at);
+                order.lock().push(value);
+            })
+        };
+        let mut sleepers: Vec<_> = (0..MANY).map(|_| sleeper(10, at)).collect();
+        sleepers.push(sleeper(90, at + LOOK_AGAIN));
+        // Runs when all of them sleep, and holds the CPU without a safe point until all are due.
+        let holds = move || {
+            let now = std::time::Instant::now();
+            std::thread::sleep((at + 2 * LOOK_AGAIN).saturating_duration_since(now));
+            now < at
+        };
+        let were_asleep = runtime.spawn(prio(5), holds).join().unwrap();
+        sleepers.into_iter().for_each(|task| task.join().unwrap());
+        were_asleep.then(|| order.lock()[0])
+    }
+
+    #[test]
+    fn of_many_tasks_whose_time_has_come_the_most_urgent_runs_first() {
+        let _turn = TURN.lock();
+        let mut times = (5..).map(|step| Duration::from_millis(1 << step));
+        assert_eq!(times.find_map(first_of_many_due), Some(90));
+    }
+
     #[test]
     fn a_task_woken_while_it_leaves_is_not_overtaken_by_a_less_urgent_one() {
         assert!(!is_overtaken(|fiber| {
