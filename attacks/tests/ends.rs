@@ -148,7 +148,7 @@ fn with_panic_abort_an_ordinary_run_and_cancelled_tasks_end_well() {
     let Some(victim) = victim_that_cannot_unwind() else {
         return;
     };
-    for how in ["calm", "cancel"] {
+    for how in ["calm", "cancel", "held-up"] {
         for arguments in [&[how][..], &[how, "native"]] {
             finish(&mut command(&victim, arguments))
                 .succeeded()

@@ -1,9 +1,9 @@
 //! A task ends the process, or is cancelled: by a panic (fatal with `panic=abort`), by `abort`, by a fault, or
-//! by a runtime that is dropped. Others run and wait meanwhile.
+//! by a runtime that is dropped or shut down. Others run and wait meanwhile.
 
 use std::time::Duration;
 
-use corelane::{JoinError, Runtime, TaskState, task};
+use corelane::{CpuId, CpuSet, JoinError, JoinHandle, Runtime, TaskBuilder, TaskState, task};
 use corelane_attacks::{churn, prio, runtime};
 
 fn fault() {
@@ -58,6 +58,51 @@ fn cancel(runtime: Runtime) {
     assert!(matches!(lane.join(), Err(JoinError::Cancelled)));
 }
 
+/// A safe point wherever it is dropped.
+struct Yields;
+
+impl Drop for Yields {
+    fn drop(&mut self) {
+        task::yield_now();
+    }
+}
+
+/// A spawner is held up, by the task that it spawns, until the runtime's threads are told to return. Then it
+/// gives up what is queued, and is cancelled itself, while closures of others are dropped on its stack.
+fn held_up(runtime: Runtime) {
+    const LIMIT: Duration = Duration::from_millis(20);
+    let only = CpuSet::single(runtime.cpus(), CpuId::new(0));
+    let on_one_cpu =
+        |builder: TaskBuilder, value| builder.affinity(only.clone()).priority(prio(value));
+    let (tell, told) = std::sync::mpsc::channel::<JoinHandle<()>>();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let stuck = on_one_cpu(runtime.build_task(), 90);
+    let unstarted: Vec<_> = (0..8)
+        .map(|_| on_one_cpu(runtime.build_task(), 5))
+        .collect();
+    let spawner = on_one_cpu(runtime.build_task(), 50).spawn(move || {
+        for builder in unstarted {
+            let yields = Yields;
+            let _ = tell.send(builder.spawn(move || drop(yields)));
+        }
+        drop(tell);
+        let _ = stuck.spawn(move || released.recv());
+    });
+    let joiners: Vec<JoinHandle<()>> = told.iter().collect();
+    // The time is that of the shutdown: its limit, the grace of unwinding, and half of the grace of threads.
+    let release_late = std::thread::spawn(move || {
+        std::thread::sleep(LIMIT + Duration::from_millis(300));
+        drop(release);
+    });
+    let report = runtime.shutdown(LIMIT);
+    release_late.join().expect("it only sleeps");
+    println!("{report:?}");
+    for joiner in joiners {
+        assert!(matches!(joiner.join(), Err(JoinError::Cancelled)));
+    }
+    let _ = spawner.join();
+}
+
 fn main() {
     let runtime = runtime();
     bystanders(&runtime);
@@ -70,6 +115,11 @@ fn main() {
         Some("native-abort") => || task::native(|| std::process::abort()),
         Some("cancel") => {
             cancel(runtime);
+            println!("intact");
+            return;
+        }
+        Some("held-up") => {
+            held_up(runtime);
             println!("intact");
             return;
         }

@@ -136,6 +136,14 @@ fn workers() -> Vec<i32> {
     threads.filter_map(of_worker).collect()
 }
 
+/// The signals that wait for a kernel thread of this process, as a set: signal 1 is bit 0.
+fn pending(thread: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"));
+    let status = status.expect("procfs is mounted");
+    let line = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    u64::from_str_radix(line.expect("it is listed").trim(), 16).expect("a number")
+}
+
 /// A signal for a fiber's own kernel thread waits there until the task runs natively.
 fn signal_a_fiber(runtime: &Runtime) {
     // SAFETY: takes nothing.
@@ -151,8 +159,9 @@ fn signal_a_fiber(runtime: &Runtime) {
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(queue(thread));
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(HANDLED.load(SeqCst), 0, "a parked thread blocks it");
+    let bit = 1 << (libc::SIGRTMIN() - 1);
+    assert_eq!(pending(thread) & bit, bit, "a parked thread blocks it");
+    assert_eq!(HANDLED.load(SeqCst), 0, "what is pending is not handled");
     parked.task().unpark();
     parked.join().expect("it only waits");
     assert_eq!(HANDLED.load(SeqCst), 1, "its native part handles it");

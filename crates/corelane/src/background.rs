@@ -23,7 +23,7 @@ use crossbeam_deque::{Steal, Stealer, Worker as Deque};
 use crate::current::{Fiber, Intent};
 use crate::runtime::Shared;
 use crate::task_body::{Body, NOT_ARMED, Task};
-use crate::{native, wake};
+use crate::{native, shutdown, wake};
 
 /// What the background carriers share.
 pub(crate) struct Background {
@@ -300,7 +300,8 @@ impl<'a> LaneCarrier<'a> {
                 }
                 None => {
                     self.shared.fibers.starve(task);
-                    return self.shared.fibers.request();
+                    self.shared.fibers.request();
+                    return shutdown::discard_late(self.shared);
                 }
             },
         };

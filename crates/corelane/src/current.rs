@@ -79,6 +79,8 @@ pub(crate) struct Fiber {
     pub(crate) leaving: Cell<bool>,
     pub(crate) outside: Cell<Option<OutsideJob>>,
     deserted: Cell<bool>,
+    /// The task ends others, see [`Fiber::for_others`].
+    ends_others: Cell<bool>,
     slice_end_ns: Cell<u64>,
     /// How its task ended, if it has.
     ended: Cell<Option<Ended>>,
@@ -116,6 +118,7 @@ impl Fiber {
             leaving: Cell::new(false),
             outside: Cell::new(None),
             deserted: Cell::new(false),
+            ends_others: Cell::new(false),
             slice_end_ns: Cell::new(u64::MAX),
             ended: Cell::new(None),
         }
@@ -303,8 +306,10 @@ impl Fiber {
         let inner = unsafe { (*self.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         native::place_lender(shared, self.cpu(), self, inner);
         // SAFETY: parked, since its last carrier left it before the task became runnable; a task holds
-        // nothing that is tied to its carrier's kernel thread (that is what `native` is for).
-        let resumed = unsafe { inner.resume() };
+        // nothing that is tied to its carrier's kernel thread (that is what `native` is for). The task may
+        // leave for another one, end elsewhere, and a shutdown free its fiber, while this carrier is stuck
+        // in that other one: nothing of this fiber is touched below.
+        let resumed = unsafe { fiber::Fiber::resume_chain(inner) };
         assert_eq!(
             resumed,
             Resumed::Suspended,
@@ -340,7 +345,7 @@ impl Fiber {
         // SAFETY: the caller dispatched the task, so the fiber is ours until its task is runnable again.
         let inner = unsafe { (*next.inner.get()).as_ref() }.expect("a bound fiber has a thread");
         // SAFETY: parked, as in `resume`; all fibers of a pool have one backend; a dispatched task is not
-        // the one that runs.
+        // the one that runs. `next` may be gone when this comes back, and is not touched.
         unsafe { self.suspender().switch_to(inner) };
     }
 
@@ -435,10 +440,26 @@ impl Fiber {
     pub(crate) fn unwind_if_cancelled(&self) {
         if self.is_cancelled() && !crate::primitives::thread::panicking() {
             if cfg!(panic = "abort") {
+                if self.ends_others.get() {
+                    return;
+                }
                 self.desert();
             }
             resume_unwind(Box::new(Cancelled));
         }
+    }
+
+    /// Runs what ends other tasks. A destructor of theirs may reach a safe point, and where nothing unwinds a
+    /// cancelled caller would leave its stack there, with the others on it, and their joiners would wait for
+    /// ever: it leaves at its next safe point after this. Where panics unwind, `job` contains them.
+    pub(crate) fn for_others<R>(f: impl FnOnce() -> R) -> R {
+        let own = Fiber::current();
+        let before = own.map(|fiber| fiber.ends_others.replace(true));
+        let done = f();
+        if let (Some(fiber), Some(before)) = (own, before) {
+            fiber.ends_others.set(before);
+        }
+        done
     }
 
     /// Ends a cancelled task where nothing unwinds (`panic=abort`): its joiner is told, and its stack is left

@@ -286,9 +286,12 @@ mod tests {
     use corelane_sched::{Wait, Wake};
     use parking_lot::Mutex; // not through `primitives`: a checker has no locks in statics
     use std::sync::Arc;
+    use std::time::Duration;
 
     /// Two runtimes cannot share a CPU.
     static TURN: Mutex<()> = Mutex::new(());
+
+    const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
     fn prio(value: u8) -> Priority {
         Priority::new(value).unwrap()
@@ -315,6 +318,76 @@ mod tests {
         if part(fiber, deadline_ns) == Direct::No {
             fiber.suspend(Intent::Wait { deadline_ns });
         }
+    }
+
+    #[test]
+    fn a_task_that_came_too_early_and_never_started_is_given_up_though_its_cpu_is_stuck() {
+        let _turn = TURN.lock();
+        let runtime = Runtime::builder().cpus(Cpus::Count(1)).build().unwrap();
+        let release = Arc::new(AtomicBool::new(false));
+        let (released, (tell, told)) = (release.clone(), std::sync::mpsc::channel());
+        let stuck = runtime.spawn(prio(90), move || {
+            let early = task::spawn(prio(10), || unreachable!("it is given up"));
+            let fiber = Fiber::carried().expect("a task");
+            let state = fiber.task_node().entity().state();
+            assert_eq!(state.begin_wait(), Wait::Leave);
+            assert_eq!(state.wake(), Wake::Recorded);
+            leave_waiting(fiber, None);
+            let came = early.task().0.body.fiber().is_some();
+            assert!(
+                came || !fiber.shared().is_carried,
+                "it came, and was put back"
+            );
+            tell.send(early).unwrap();
+            while !released.load(Relaxed) {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+        });
+        let early: crate::JoinHandle<()> = told.recv().unwrap();
+        let id = early.task().id();
+        let report = runtime.shutdown(LOOK_AGAIN);
+        assert_eq!(
+            early.join().unwrap_err().to_string(),
+            crate::JoinError::Cancelled.to_string()
+        );
+        let abandoned: Vec<u64> = report.abandoned.iter().map(|task| task.id).collect();
+        assert_eq!(abandoned, [stuck.task().id()], "not {id}, which has ended");
+        release.store(true, Relaxed);
+        let _ = stuck.join();
+    }
+
+    /// Who of many sleepers runs first when all are due at once; `None` if they were due too early.
+    fn first_of_many_due(in_time: Duration) -> Option<u8> {
+        const MANY: usize = 200;
+        let builder = Runtime::builder().cpus(Cpus::Count(1));
+        let runtime = builder.fibers(MANY + 8).build().unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let at = std::time::Instant::now() + in_time;
+        let sleeper = |value, at| {
+            let order = order.clone();
+            runtime.spawn(prio(value), move || {
+                task::sleep_until(at);
+                order.lock().push(value);
+            })
+        };
+        let mut sleepers: Vec<_> = (0..MANY).map(|_| sleeper(10, at)).collect();
+        sleepers.push(sleeper(90, at + LOOK_AGAIN));
+        // Runs when all of them sleep, and holds the CPU without a safe point until all are due.
+        let holds = move || {
+            let now = std::time::Instant::now();
+            std::thread::sleep((at + 2 * LOOK_AGAIN).saturating_duration_since(now));
+            now < at
+        };
+        let were_asleep = runtime.spawn(prio(5), holds).join().unwrap();
+        sleepers.into_iter().for_each(|task| task.join().unwrap());
+        were_asleep.then(|| order.lock()[0])
+    }
+
+    #[test]
+    fn of_many_tasks_whose_time_has_come_the_most_urgent_runs_first() {
+        let _turn = TURN.lock();
+        let mut times = (5..).map(|step| Duration::from_millis(1 << step));
+        assert_eq!(times.find_map(first_of_many_due), Some(90));
     }
 
     #[test]

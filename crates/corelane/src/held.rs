@@ -12,6 +12,10 @@
 //! ```
 //!
 //! The generation tells guards of an earlier task of the same fiber apart (one may be kept in a thread-local).
+//! A task that leaves no guard behind uses none up, so a generation cannot come again merely because many
+//! tasks ran; and before it would, after 2^31 tasks of one fiber that each left guards behind, the process
+//! ends, as it does when the references of an `Arc` run out. Otherwise a guard kept that long would release
+//! one of somebody else's, and with it the pin that `PinCurrentCpu` promises.
 //! *Attention* means that the scheduler waits for the last guard. The scheduler itself reads the count from
 //! its entity, where it is filed whenever the task enters the scheduler ([`crate::current::Fiber::suspend`]).
 
@@ -20,6 +24,7 @@ use core::cell::Cell;
 const COUNT: u64 = (1 << 32) - 1;
 const ATTENTION: u64 = 1 << 32;
 const GENERATION: u64 = 1 << 33;
+const GENERATION_MAX: u64 = u64::MAX / GENERATION;
 
 /// The guard word of a fiber; touched by the code that runs on it, and by its carrier while it is suspended.
 pub(crate) struct Held(Cell<u64>);
@@ -89,13 +94,17 @@ impl Held {
     }
 
     /// The task ends: its guards are void; returns how many there were.
+    ///
+    /// # Panics
+    /// If tasks of this fiber have left guards behind 2^31 times.
     pub(crate) fn end(&self) -> u32 {
         let count = self.count();
-        self.0.set(
-            (self.0.get() / GENERATION)
-                .wrapping_add(1)
-                .wrapping_mul(GENERATION),
+        let generation = self.0.get() / GENERATION + u64::from(count > 0);
+        assert!(
+            generation <= GENERATION_MAX,
+            "2^31 tasks of one fiber have left migrate-disable guards behind (Stats::leaked_guards)"
         );
+        self.0.set(generation * GENERATION);
         count
     }
 }
@@ -153,6 +162,29 @@ mod tests {
         let new = held.enter();
         assert_eq!((held.leave(kept), held.count()), (Released::Quietly, 1));
         assert_eq!((held.leave(new), held.count()), (Released::Quietly, 0));
+    }
+
+    #[test]
+    fn a_task_that_leaves_no_guard_behind_uses_no_generation_up() {
+        let held = Held(Cell::new(GENERATION_MAX * GENERATION));
+        for attention in [false, true] {
+            let guard = held.enter();
+            held.set_attention(attention);
+            let _ = held.leave(guard);
+            assert_eq!(held.end(), 0);
+            assert_eq!(held.0.get(), GENERATION_MAX * GENERATION);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "left migrate-disable guards behind")]
+    fn a_generation_does_not_come_again_while_a_guard_of_it_may_be_kept() {
+        let held = Held::new();
+        let _kept = held.enter();
+        assert_eq!(held.end(), 1);
+        held.0.set(GENERATION_MAX * GENERATION); // after as many such tasks as there are generations
+        let _forgotten = held.enter();
+        held.end();
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! less urgent it publishes that and looks for work elsewhere *with its own lock released*, so that a
 //! worker never holds two. Then it picks, publishes, and gives away what it cannot run.
 //!
-//! Every choice is `corelane_sched`'s. Cost: one acquisition of the own lock, two if it pulls; no system
-//! call while it is held; at most [`TIMERS_MAX`] expiries.
+//! Every choice is `corelane_sched`'s. Cost: one acquisition of the own lock, two if it pulls, one more for
+//! every [`TIMERS_MAX`] timers that are due; no system call while it is held.
 
 use crate::primitives::atomic::Ordering::*;
 
@@ -25,7 +25,7 @@ use crate::native;
 use crate::runtime::Shared;
 use crate::task_body::{NOT_ARMED, Task};
 use crate::worker::{self, Aftermath, Suspended, Worker};
-use crate::{arrival, dispatch, slice, wake};
+use crate::{arrival, dispatch, shutdown, slice, wake};
 
 /// What the worker does after a pass.
 pub(crate) enum Next {
@@ -33,8 +33,17 @@ pub(crate) enum Next {
     Idle,
 }
 
-/// How many timers one pass expires; the rest wait for the next, which follows at once.
+/// How many timers are expired before the lock is released for a moment. All that are due are expired before
+/// the choice: they come by deadline, and the last may be the most urgent.
 const TIMERS_MAX: usize = 64;
+
+/// Whether timers may be left that are due.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Due {
+    None,
+    More,
+}
 
 pub(crate) struct Pass<'a> {
     shared: &'a Shared,
@@ -83,7 +92,10 @@ impl<'a> Pass<'a> {
             self.arrive(&mut core, task, place);
         }
         self.collect(&mut core);
-        self.expire(&mut core);
+        while self.expire(&mut core) == Due::More {
+            drop(core); // whoever wants it, a puller for instance, waits for no more than one batch
+            core = self.cpu.core.lock();
+        }
         if let Some(why) = why {
             self.review(&mut core, why);
         }
@@ -99,6 +111,7 @@ impl<'a> Pass<'a> {
         self.kicks.perform(self.shared);
         if self.asks_for_fibers {
             self.shared.fibers.request();
+            shutdown::discard_late(self.shared);
         }
         self.aftermath.perform(self.shared, self.cpu);
         next
@@ -220,14 +233,14 @@ impl<'a> Pass<'a> {
         arrival::send(self.shared, self.cpu, task, place, to, &mut self.kicks);
     }
 
-    /// Wakes the tasks whose deadline has passed.
-    fn expire(&mut self, core: &mut Core) {
+    /// Wakes the tasks whose deadline has passed, up to a number.
+    fn expire(&mut self, core: &mut Core) -> Due {
         let Some(now_ns) = core.timers.next_deadline_ns().map(|_| clock::now_ns()) else {
-            return;
+            return Due::None;
         };
         for _ in 0..TIMERS_MAX {
             let Some(task) = core.timers.expire(now_ns) else {
-                return;
+                return Due::None;
             };
             // Relaxed: under the lock that the task takes to disarm.
             task.body.armed_on.store(NOT_ARMED, Relaxed);
@@ -239,7 +252,7 @@ impl<'a> Pass<'a> {
                 self.wake_expired(core, wake::unparked(&task));
             }
         }
-        self.cpu.need_resched.store(true, Relaxed); // Relaxed: own CPU; the rest follows in the next pass.
+        Due::More
     }
 
     fn wake_expired(&mut self, core: &mut Core, task: Task) {
@@ -361,6 +374,11 @@ impl<'a> Pass<'a> {
 
 /// What comes after every choice of the next task, but one between equals: publishes, gives away what the
 /// CPU cannot run, and asks whether anything is left to do. Under the own lock.
+///
+/// What is left waits for the current task's next safe point, here as well as after a switch without the
+/// carrier ([`crate::direct`]): it comes from another CPU that became less urgent while this one was choosing,
+/// and had it done so an instant later, the task would be running already and be asked in the same way. What
+/// this CPU itself made runnable does not wait ([`crate::direct::Finished::TooEarly`]).
 pub(crate) fn conclude(shared: &Shared, cpu: &Cpu, core: &mut Core, kicks: &mut Kicks) {
     let _ = core.rq.publish(&shared.domain);
     balance::push(shared, core, cpu, kicks);

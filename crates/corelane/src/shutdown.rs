@@ -14,7 +14,7 @@ use crate::primitives::time::Instant;
 use std::time::Duration;
 
 use corelane_os::thread::{self, Policy};
-use corelane_sched::{Letter, Place};
+use corelane_sched::{Letter, Place, TaskPhase};
 
 use crate::carriers::{Carrier, Carriers};
 use crate::cpu::Cpu;
@@ -98,10 +98,10 @@ fn end(shared: &Shared, carriers: Carriers, limit: Duration) -> Report {
     end_tasks(shared, start + limit);
     // What is unwinding by now gets to finish: a worker that left before would leave tasks behind.
     end_tasks(shared, Instant::now() + GRACE);
-    let abandoned = abandoned(shared);
     shared.stop();
     join(carriers, Instant::now() + GRACE);
     discard_queued(shared);
+    let abandoned = abandoned(shared);
     shared.fibers.demote_bound();
     shared.fibers.finish(shared);
     let stats = shared.stats();
@@ -127,10 +127,14 @@ fn end_tasks(shared: &Shared, until: Instant) {
     }
 }
 
+/// The tasks that are left, once what never started has been given up.
 fn abandoned(shared: &Shared) -> Vec<Abandoned> {
     let mut abandoned = Vec::new();
     if shared.live_tasks() > 0 {
         shared.fibers.for_each_bound(|task| {
+            if task.entity().state().phase() == TaskPhase::Done {
+                return; // it was given up with a fiber, see `discard_queued`
+            }
             abandoned.push(Abandoned {
                 id: task.body.id,
                 name: task.body.name.as_deref().map(str::to_owned),
@@ -163,13 +167,18 @@ fn join(carriers: Carriers, until: Instant) {
 /// Gives up what has not started and never will: on the CPU or lane of a thread that is stuck, left after
 /// the last pass, or waiting for a fiber.
 ///
-/// What has started stays there: a thread that gets unstuck still runs it to its end.
+/// What has started, that is to say whose closure has been taken, stays there: a thread that gets unstuck
+/// still runs it to its end.
+///
+/// A task may have a fiber and not have started: it came, found that the one before it had to go first
+/// (`direct::Finished::TooEarly`), and was queued again. It is given up like the others, because its joiner
+/// should not wait for a thread that may be stuck for ever. Its fiber, suspended in front of a closure that
+/// is gone, is then lost, and with it the reference to the runtime's memory that its task holds.
 pub(crate) fn discard_queued(shared: &Shared) {
     if crate::primitives::sabotaged!(OmitDiscard) {
         return;
     }
     fence(SeqCst); // a spawner that does not see us stopping has left its task by now; see `is_stopping`
-    discard_starved(shared);
     for task in shared.background.take_queued() {
         if let Err(started) = discard(shared, task) {
             background::enqueue(started);
@@ -181,6 +190,17 @@ pub(crate) fn discard_queued(shared: &Shared) {
                 cpu.inbox.leave_arrival(started, Place::Tail);
             }
         }
+    }
+    discard_starved(shared);
+}
+
+/// For a thread that has just put a task aside for want of a fiber: gives it up if there is nobody left to make
+/// fibers. A thread that gets unstuck, or a spawner that was held up, may come to that after the shutdown has
+/// looked for the last time.
+#[cold]
+pub(crate) fn discard_late(shared: &Shared) {
+    if shared.is_stopping() {
+        discard_starved(shared); // otherwise the shutdown looks later: see `is_stopping`
     }
 }
 

@@ -225,7 +225,7 @@ fn launch(task: Task) -> TaskHandle {
     let shared = &handle.0.body.shared;
     if shared.is_stopping() {
         // We were held up between being admitted and here, and its threads may be gone.
-        shutdown::discard_queued(shared);
+        Fiber::for_others(|| shutdown::discard_queued(shared));
     }
     handle
 }

@@ -17,6 +17,9 @@ use stir::{crowd, in_a_child, is_carried, is_child, stir, text};
 
 /// A group that the calling thread does not have, where that is allowed; otherwise the one it has. Asked
 /// again after a change it is another one, so that a thread which misses a change is seen.
+///
+/// An unprivileged process has one group only. Its changes go the same way, and return when every thread has
+/// answered; but a thread that misses one is seen by nobody. That is shown where the tests run as root.
 fn another_group() -> u32 {
     // SAFETY: takes and returns plain values.
     let (user, group) = unsafe { (libc::geteuid(), libc::getgid()) };

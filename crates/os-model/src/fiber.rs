@@ -130,11 +130,12 @@ impl Fiber {
     /// that one does.
     ///
     /// # Safety
-    /// As for the real one: the fiber is the caller's and parked.
-    pub unsafe fn resume(&self) -> Resumed {
-        let mut lender = self.lender.clone();
+    /// As for the real one: the fiber is the caller's and parked, and valid until its body suspends.
+    pub unsafe fn resume_chain(fiber: *const Fiber) -> Resumed {
+        // SAFETY: valid by contract, as the body has not run yet; the clone keeps the lender after that.
+        let (mut lender, backend) = unsafe { ((*fiber).lender.clone(), (*fiber).backend) };
         loop {
-            match self.backend {
+            match backend {
                 Backend::Carried(_) => lender.run_carried(),
                 Backend::Native(_) => lender.run_native_awaited(),
             }
@@ -320,15 +321,14 @@ impl Suspender<'_> {
     ///
     /// # Safety
     /// As for the real one: the caller owns the handle of `next`, and gives it up until `next` suspends.
-    pub unsafe fn switch_to(&self, next: &Fiber) {
+    pub unsafe fn switch_to(&self, next: *const Fiber) {
         let native = self.lender.native.get();
         assert!(!native, "a native body has no carrier to switch");
-        next.lender.assert_parked();
-        assert!(
-            !next.lender.finished.get(),
-            "a finished body is not resumed"
-        );
-        self.lender.next.set(Some(next.lender.clone()));
+        // SAFETY: valid by contract; the clone keeps the lender.
+        let next = unsafe { (*next).lender.clone() };
+        next.assert_parked();
+        assert!(!next.finished.get(), "a finished body is not resumed");
+        self.lender.next.set(Some(next));
         self.suspend();
     }
 }

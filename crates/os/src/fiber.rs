@@ -167,18 +167,41 @@ impl Fiber {
     /// - A guard that is tied to the calling kernel thread and used by the body (a lock that
     ///   records the kernel thread id) must not be held by the body across a suspension after which
     ///   another carrier resumes it.
-    /// - One at a time: nobody else resumes the fiber, or switches to it, until it has suspended. The body
-    ///   must not resume the fiber that it runs on.
+    /// - One at a time: nobody else resumes the fiber, switches to it, finishes it or asks whether it
+    ///   [`Fiber::is_finished`], until it has suspended. The body must not resume the fiber that it runs on.
     #[inline]
     pub unsafe fn resume(&self) -> Resumed {
-        let lender = self.lender();
-        lender.assert_parked();
-        assert!(!lender.is_finished(), "a finished body is not resumed");
-        match self.backend {
+        // SAFETY: by contract; the reference keeps the fiber from being finished before the chain ends.
+        unsafe { Fiber::resume_chain(self) }
+    }
+
+    /// [`Fiber::resume`] for a fiber whose body may switch to another ([`Suspender::switch_to`]) and then
+    /// be resumed by somebody else, even finished, before this call returns; hence the raw pointer: a
+    /// reference that is an argument promises that its target lives until the function returns.
+    ///
+    /// # Panics
+    /// As [`Fiber::resume`].
+    ///
+    /// # Safety
+    /// As for [`Fiber::resume`]; `fiber` is valid until its body suspends, by itself or by a switch.
+    #[inline]
+    pub unsafe fn resume_chain(fiber: *const Fiber) -> Resumed {
+        // SAFETY: valid by contract, as the body has not run yet; both references end here.
+        let (lender, backend) = unsafe { ((*fiber).lender, (*fiber).backend) };
+        {
+            // SAFETY: as above.
+            let lender = unsafe { lender.as_ref() };
+            lender.assert_parked();
+            assert!(!lender.is_finished(), "a finished body is not resumed");
+        }
+        match backend {
             // SAFETY: parked and not finished, so body, stack and thread control block are ours by
             // the lender's word; the rest is promised by our caller.
             Backend::Carried(by) => unsafe { switch::carried(lender, by) },
             Backend::Native(_) => {
+                // SAFETY: as above; a native body switches to nobody, so the fiber is valid until it is
+                // parked, and the caller's after that.
+                let lender = unsafe { lender.as_ref() };
                 lender.run_native_awaited();
                 if lender.is_finished() {
                     Resumed::Finished

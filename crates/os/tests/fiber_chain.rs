@@ -6,7 +6,8 @@ use common::{carried_backends, gettid, resume, spawn};
 use corelane_os::fiber::{Fiber, Resumed};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 thread_local!(static VALUE: Cell<u64> = const { Cell::new(0) });
 
@@ -119,5 +120,55 @@ fn a_body_that_returns_after_a_switch_ends_the_resume_of_the_first() {
         // SAFETY: no body runs.
         let second = unsafe { (*ring.fibers[1].get()).take() }.expect("complete");
         second.finish().expect("a finished body ends");
+    }
+}
+
+/// The first fiber is ended and freed while its carrier is still in the second: under a memory checker
+/// (AddressSanitizer, valgrind) this shows any look of the carrier at the first one's memory.
+#[test]
+fn the_first_of_a_chain_may_be_finished_while_a_later_one_runs() {
+    for backend in carried_backends() {
+        let ring = Arc::new(Ring::of(2));
+        let (runs, released) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (theirs, tell, end) = (ring.clone(), runs.clone(), released.clone());
+        let first = spawn(backend, move |suspender| {
+            // SAFETY: the second has not started.
+            unsafe { suspender.switch_to(theirs.fiber(1)) };
+        });
+        let second = spawn(backend, move |suspender| {
+            tell.store(true, SeqCst);
+            while !end.load(SeqCst) {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            suspender.suspend();
+        });
+        // SAFETY: nobody uses the ring yet.
+        unsafe {
+            *ring.fibers[0].get() = Some(first);
+            *ring.fibers[1].get() = Some(second);
+        }
+        let theirs = ring.clone();
+        let carrier = std::thread::spawn(move || {
+            let first: *const Fiber = theirs.fiber(0);
+            // SAFETY: parked and unused; it is taken out of the ring after its body has left.
+            unsafe { Fiber::resume_chain(first) }
+        });
+        while !runs.load(SeqCst) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        // SAFETY: the second runs, so the body of the first has left.
+        let first = unsafe { (*ring.fibers[0].get()).take() }.expect("complete");
+        first.finish().expect("its body returns, natively");
+        released.store(true, SeqCst);
+        assert_eq!(
+            carrier.join().expect("the carrier does not panic"),
+            Resumed::Suspended
+        );
+        // SAFETY: no body runs.
+        let second = unsafe { (*ring.fibers[1].get()).take() }.expect("complete");
+        second.finish().expect("its body returns, natively");
     }
 }

@@ -8,14 +8,42 @@ use common::{backends, carried_backends, gettid, resume, spawn};
 use corelane_os::fiber::Resumed;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Changes the group of the process to what it is, which everybody may.
+/// Changes the group of the process to one that it does not have, if it may; and looks whether every kernel
+/// thread has it. Without the privilege it changes the group to what it is, which everybody may: then only
+/// that the call returns, when every thread has answered, is shown.
 fn change_group() {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: takes and returns plain values.
-    assert_eq!(unsafe { libc::setgid(libc::getgid()) }, 0);
+    let (user, now) = unsafe { (libc::geteuid(), libc::getgid()) };
+    let group = match (user, now) {
+        (0, 65_534) => 65_533,
+        (0, _) => 65_534,
+        _ => now,
+    };
+    // SAFETY: takes and returns plain values.
+    assert_eq!(unsafe { libc::setgid(group) }, 0);
+    for (thread, has) in groups() {
+        assert_eq!(has, group, "kernel thread {thread} kept its group");
+    }
+}
+
+/// The effective groups of the kernel threads of this process.
+fn groups() -> Vec<(String, u32)> {
+    let group = |thread: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?; // it may have ended
+        let line = status.lines().find_map(|line| line.strip_prefix("Gid:"))?;
+        let effective = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some((thread.file_name().to_string_lossy().into_owned(), effective))
+    };
+    let threads = std::fs::read_dir("/proc/self/task").expect("procfs is mounted");
+    let groups: Vec<_> = threads.flatten().filter_map(group).collect();
+    assert!(!groups.is_empty(), "there is at least this thread");
+    groups
 }
 
 #[test]

@@ -47,18 +47,22 @@ impl Suspender<'_> {
     ///
     /// # Safety
     /// - The contract of [`Fiber::resume`], with the carrier of this body as the calling thread.
-    /// - The caller owns the handle of `next`, and gives it up until `next` suspends.
+    /// - `next` is valid, and its handle is the caller's, which gives it up until `next` suspends. After that
+    ///   others may use it and finish it while this body is still away; hence the raw pointer.
     /// - `next` is not the fiber of this body, and was spawned with the same [`super::Backend`].
     #[inline]
-    pub unsafe fn switch_to(&self, next: &Fiber) {
+    pub unsafe fn switch_to(&self, next: *const Fiber) {
         let own = self.lender();
         assert!(!own.is_native(), "a native body has no carrier to switch");
-        next.lender().assert_parked();
-        assert!(
-            !next.lender().is_finished(),
-            "a finished body is not resumed"
-        );
-        own.set_next(next.lender);
+        // SAFETY: valid by contract; no reference to `next` is kept across the suspension.
+        let lender = unsafe { (*next).lender };
+        {
+            // SAFETY: as above.
+            let next = unsafe { lender.as_ref() };
+            next.assert_parked();
+            assert!(!next.is_finished(), "a finished body is not resumed");
+        }
+        own.set_next(lender);
         self.yielder.suspend(());
         self.arrive();
     }

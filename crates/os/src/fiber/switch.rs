@@ -18,6 +18,7 @@ use super::stack::Rest;
 use super::{FsBase, Resumed};
 use crate::syscall::{die, syscall3};
 use core::arch::asm;
+use core::ptr::NonNull;
 use corosensei::{Coroutine, CoroutineResult};
 
 /// A body with its suspended registers.
@@ -116,24 +117,28 @@ unsafe fn load_thread_pointer(by: FsBase, pointer: u64) {
     }
 }
 
-/// Resumes the body of `lender` on the calling thread with its thread pointer and control words, then
+/// Resumes the body of `first` on the calling thread with its thread pointer and control words, then
 /// the one that it switches to, and so on until one suspends or returns; says what that last one did.
 ///
 /// From one body to the next the carrier's own identity is not put back: half the cost of a switch is
 /// the thread pointer, and nothing of the carrier runs in between but this loop.
 ///
+/// A lender is touched for the last time when its body has left: from then on somebody else may resume it,
+/// finish it and free it while this loop carries the next one. So no reference to it is an argument here.
+///
 /// # Safety
-/// `lender` is parked, not finished and the caller's, and so is each `next` that a body names
+/// `first` is parked, not finished and the caller's, and so is each `next` that a body names
 /// ([`super::Suspender::switch_to`]). A finished body would make corosensei panic here, with the wrong
 /// identity loaded.
 #[inline(never)]
-pub(super) unsafe fn carried(lender: &Lender, by: FsBase) -> Resumed {
+pub(super) unsafe fn carried(first: NonNull<Lender>, by: FsBase) -> Resumed {
     let own_controls = Controls::current();
     let own_pointer = thread_pointer(by);
     let mut loaded = own_controls;
-    let mut lender: *const Lender = lender;
+    let mut lender = first.as_ptr().cast_const();
     // SAFETY: until `own_pointer` is loaded no thread-local is touched, only bodies run; each lender is
-    // parked and ours by contract, and outlives its run.
+    // parked and ours by contract, and lives until `left` has returned: `next` was kept by the body before
+    // it left, and whoever may resume that body afterwards is let to by the next one, which has not run.
     let last = unsafe {
         loop {
             let (body, pointer, controls) = (*lender).take_over(own_pointer);
