@@ -45,42 +45,25 @@
 //! That a model can fail is shown by `Sabotage`: each way of breaking the kernel or the runtime is caught by
 //! some model, and a test says so.
 
-#[cfg(shuttle)]
+#![cfg(shuttle)]
+
 mod check;
-#[cfg(shuttle)]
 pub mod clock;
-#[cfg(shuttle)]
 pub mod fault;
-#[cfg(shuttle)]
 pub mod fiber;
-#[cfg(shuttle)]
 pub mod futex;
-#[cfg(shuttle)]
 pub mod host;
-#[cfg(shuttle)]
 mod machine;
-#[cfg(shuttle)]
 pub mod memory;
-#[cfg(shuttle)]
 pub mod panic;
-#[cfg(shuttle)]
 mod sabotage;
-#[cfg(shuttle)]
 mod scheduler;
-#[cfg(shuttle)]
 pub mod sync;
-#[cfg(shuttle)]
 pub mod thread;
-#[cfg(shuttle)]
 pub mod time;
-#[cfg(shuttle)]
 pub mod topology;
 
-#[cfg(shuttle)]
 pub use check::Model;
-#[cfg(shuttle)]
 pub use corelane_os::cpuset;
-#[cfg(shuttle)]
 pub use sabotage::{Sabotage, is_sabotaged};
-#[cfg(shuttle)]
 pub use shuttle;

@@ -19,7 +19,7 @@ use crate::swar::WORDS_PER_GROUP;
 
 type Group = [__m128i; WORDS_PER_GROUP / 2];
 
-/// See [`crate::swar::lowest_of`].
+/// The lowest level strictly below `below` among the CPUs of a group in `allowed`, and those at it.
 #[inline]
 pub(crate) fn lowest_of(
     levels: &[u64; WORDS_PER_GROUP],
@@ -30,7 +30,7 @@ pub(crate) fn lowest_of(
     unsafe { lowest_of_most(&vectors(levels), below, allowed) }
 }
 
-/// See [`crate::swar::lowest_of_few`].
+/// The same, made for the case that the lowest CPUs of the group are mostly not in `allowed`.
 #[inline]
 pub(crate) fn lowest_of_few(
     levels: &[u64; WORDS_PER_GROUP],

@@ -11,33 +11,12 @@ pub(crate) const CPUS_PER_WORD: usize = 8;
 /// Words of a group of 64.
 pub(crate) const WORDS_PER_GROUP: usize = 8;
 
+#[cfg(target_feature = "sse2")]
+pub(crate) use crate::sse2::{lowest_of, lowest_of_few};
+#[cfg(not(target_feature = "sse2"))]
+pub(crate) use {portable_lowest_of as lowest_of, portable_lowest_of as lowest_of_few};
+
 /// The lowest level strictly below `below` among the CPUs of a group in `allowed`, and those at it.
-#[inline]
-pub(crate) fn lowest_of(
-    levels: &[u64; WORDS_PER_GROUP],
-    below: u8,
-    allowed: u64,
-) -> Option<(u8, u64)> {
-    #[cfg(target_feature = "sse2")]
-    return crate::sse2::lowest_of(levels, below, allowed);
-    #[cfg(not(target_feature = "sse2"))]
-    portable_lowest_of(levels, below, allowed)
-}
-
-/// The same, made for the case that the lowest CPUs of the group are mostly not in `allowed`.
-#[inline]
-pub(crate) fn lowest_of_few(
-    levels: &[u64; WORDS_PER_GROUP],
-    below: u8,
-    allowed: u64,
-) -> Option<(u8, u64)> {
-    #[cfg(target_feature = "sse2")]
-    return crate::sse2::lowest_of_few(levels, below, allowed);
-    #[cfg(not(target_feature = "sse2"))]
-    portable_lowest_of(levels, below, allowed)
-}
-
-/// The same on any processor.
 #[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) fn portable_lowest_of(
     levels: &[u64; WORDS_PER_GROUP],
@@ -69,8 +48,8 @@ pub(crate) const fn splat(level: u8) -> u64 {
     ONES * level as u64
 }
 
-#[cfg(any(test, not(target_feature = "sse2")))]
 /// Each byte of `word` whose bit in `allowed` is clear becomes 127.
+#[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     let spread = (ONES * allowed as u64) & 0x8040_2010_0804_0201;
     let kept = ((spread + (HIGH - ONES)) | spread) & HIGH; // 0x80 where the bit was set
@@ -78,16 +57,16 @@ pub(crate) const fn keep(word: u64, allowed: u8) -> u64 {
     (word & full) | (splat(127) & !full)
 }
 
-#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smaller byte of each pair.
+#[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) const fn min_bytes(a: u64, b: u64) -> u64 {
     let a_not_less = ((a | HIGH) - b) & HIGH;
     let take_b = (a_not_less - (a_not_less >> 7)) | a_not_less;
     (b & take_b) | (a & !take_b)
 }
 
-#[cfg(any(test, not(target_feature = "sse2")))]
 /// The smallest of the eight bytes.
+#[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) const fn min_byte(word: u64) -> u8 {
     let word = min_bytes(word, word >> 32 | splat(127) << 32);
     let word = min_bytes(word, word >> 16 | splat(127) << 48);
@@ -95,8 +74,8 @@ pub(crate) const fn min_byte(word: u64) -> u8 {
     word as u8
 }
 
-#[cfg(any(test, not(target_feature = "sse2")))]
 /// One bit for each byte equal to `level`, the lowest byte in bit 0.
+#[cfg(any(test, not(target_feature = "sse2")))]
 pub(crate) const fn equal_bits(word: u64, level: u8) -> u8 {
     let differs = word ^ splat(level);
     let equal = (HIGH - differs) & HIGH; // 0x80 where the difference is zero

@@ -43,12 +43,16 @@ fn a_cpu_that_is_low_throughout_is_found_while_another_leaves_the_minimum() {
     });
 }
 
-#[test]
-fn a_cpu_that_falls_while_another_leaves_the_minimum_is_found_afterwards() {
-    check(|| {
+/// A CPU falls to 30 while the lowest one rises in these steps, and must be found by whoever looks below 31.
+fn is_found_while_the_minimum_rises(steps: &'static [u8]) {
+    check(move || {
         let cpupri = levels(&[10, 60]);
         let theirs = cpupri.clone();
-        let riser = thread::spawn(move || theirs.set(cpu(0), level(50)));
+        let riser = thread::spawn(move || {
+            for step in steps {
+                theirs.set(cpu(0), level(*step));
+            }
+        });
         cpupri.set(cpu(1), level(30));
         assert!(
             lowest(&cpupri, 31).is_some(),
@@ -60,22 +64,13 @@ fn a_cpu_that_falls_while_another_leaves_the_minimum_is_found_afterwards() {
 }
 
 #[test]
+fn a_cpu_that_falls_while_another_leaves_the_minimum_is_found_afterwards() {
+    is_found_while_the_minimum_rises(&[50]);
+}
+
+#[test]
 fn a_cpu_that_falls_above_the_minimum_is_found_after_two_have_left_it() {
-    check(|| {
-        let cpupri = levels(&[10, 60]);
-        let theirs = cpupri.clone();
-        let riser = thread::spawn(move || {
-            theirs.set(cpu(0), level(20));
-            theirs.set(cpu(0), level(50));
-        });
-        cpupri.set(cpu(1), level(30));
-        assert!(
-            lowest(&cpupri, 31).is_some(),
-            "the own finished change is missed"
-        );
-        riser.join().unwrap();
-        assert_eq!(lowest(&cpupri, 31), Some(cpu(1)), "a CPU is hidden");
-    });
+    is_found_while_the_minimum_rises(&[20, 50]);
 }
 
 #[test]

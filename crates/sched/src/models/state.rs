@@ -113,22 +113,25 @@ fn hand_over(task: Arc<Task>, queued: Arc<AtomicBool>) -> thread::JoinHandle<()>
     })
 }
 
+/// A task that another CPU may take over once it is queued, and that somebody wakes at any time.
+fn among_others() -> (Arc<Task>, Arc<AtomicBool>, [thread::JoinHandle<()>; 2]) {
+    let (task, queued) = (Task::new(), Arc::new(AtomicBool::new(false)));
+    task.conditions[1].store(true, Relaxed);
+    let other_cpu = hand_over(task.clone(), queued.clone());
+    let woken = task.clone();
+    let waker = thread::spawn(move || woken.wake(0));
+    (task, queued, [other_cpu, waker])
+}
+
 #[test]
 fn a_preempted_task_goes_on_elsewhere_with_its_stack_and_the_wake_it_got() {
     check(|| {
-        let (task, queued) = (Task::new(), Arc::new(AtomicBool::new(false)));
-        task.conditions[1].store(true, Relaxed);
-        let other_cpu = hand_over(task.clone(), queued.clone());
-        let waker = {
-            let task = task.clone();
-            thread::spawn(move || task.wake(0))
-        };
+        let (task, queued, others) = among_others();
         task.word.dispatch();
         task.stand_on_the_stack();
         task.word.requeue();
         queued.store(true, Release);
-        other_cpu.join().unwrap();
-        waker.join().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap());
         if task.word.phase() == TaskPhase::Queued {
             task.carry(); // the other CPU had looked before
         }
@@ -139,13 +142,7 @@ fn a_preempted_task_goes_on_elsewhere_with_its_stack_and_the_wake_it_got() {
 #[test]
 fn a_task_woken_while_it_leaves_goes_on_elsewhere_with_its_stack() {
     check(|| {
-        let (task, queued) = (Task::new(), Arc::new(AtomicBool::new(false)));
-        task.conditions[1].store(true, Relaxed);
-        let other_cpu = hand_over(task.clone(), queued.clone());
-        let waker = {
-            let task = task.clone();
-            thread::spawn(move || task.wake(0))
-        };
+        let (task, queued, others) = among_others();
         task.word.dispatch();
         let has_ended = task.run();
         if has_ended {
@@ -156,8 +153,7 @@ fn a_task_woken_while_it_leaves_goes_on_elsewhere_with_its_stack() {
                 queued.store(true, Release);
             }
         }
-        other_cpu.join().unwrap();
-        waker.join().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap());
         if task.word.phase() == TaskPhase::Queued {
             task.carry();
         }
