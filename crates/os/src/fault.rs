@@ -90,6 +90,9 @@ fn exchange(new: Option<&libc::sigaction>) -> libc::sigaction {
     }
 }
 
+/// # Safety
+/// `info` and `context` are what the kernel filled for this signal. `look_first` keeps it by installing this
+/// with SA_SIGINFO; a handler that is installed later and chains to this one has to pass them on.
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(Chain { look, before }) = CHAIN.get() else {
         return; // not reached: the chain is set before the handler is installed
