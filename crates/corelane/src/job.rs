@@ -49,7 +49,12 @@ enum Stage {
     Result,
 }
 
-/// What knows the types. Each is called by the room's owner, in the stage before the arrow.
+/// What knows the types. Each is called by the room's owner, with what the stage before the colon holds.
+///
+/// # Safety
+/// Of each: the room is the caller's alone, and what is in it has the types that this table was made for
+/// (in stage Running there is nothing in it). `Job::fill` keeps it by setting the table with the room, and
+/// the methods of `Job` and `Taken` by reading or moving the stage at each call.
 struct Types {
     /// Unrun: empties the room, and fills it with the result. By pointer: it may never return.
     run: unsafe fn(*mut Room) -> Ended,

@@ -17,7 +17,8 @@ struct Counting;
 
 static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
 
-// SAFETY: forwards to the system's allocator and counts beside it.
+// SAFETY: every block comes from the system's allocator and goes back to it with the layout of the caller,
+// who keeps the contract; the count neither allocates nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE_BYTES.fetch_add(layout.size() as i64, Relaxed);
@@ -27,7 +28,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         LIVE_BYTES.fetch_sub(layout.size() as i64, Relaxed);
-        // SAFETY: as above.
+        // SAFETY: the caller passes a block of `alloc`, which is the system allocator's.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

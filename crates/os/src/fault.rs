@@ -132,6 +132,9 @@ fn exchange(new: Option<&libc::sigaction>) -> libc::sigaction {
     }
 }
 
+/// # Safety
+/// `info` and `context` are what the kernel filled for this signal. `look_first` keeps it by installing this
+/// with SA_SIGINFO; a handler that is installed later and chains to this one has to pass them on.
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: null or a chain, which is never freed. Acquire: pairs with the Release in `look_first_after`;
     // a chain that was just replaced ends in the handler before.

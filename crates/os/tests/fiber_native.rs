@@ -33,6 +33,8 @@ impl Slot {
         unsafe { Fiber::resume_native(fiber, Slot::post, std::ptr::from_ref(self).cast()) };
     }
 
+    /// # Safety
+    /// `slot` is a live [`Slot`]: `run` passes its own, and every test waits for the end of the run.
     unsafe fn post(slot: *const ()) {
         // SAFETY: `run` passed a live slot.
         let slot = unsafe { &*slot.cast::<Slot>() };

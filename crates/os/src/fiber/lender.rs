@@ -33,8 +33,11 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-/// What a lender calls after a native run, once it has published that it is parked. Its contract is
-/// that of [`super::Fiber::resume_native`].
+/// What a lender calls after a native run, once it has published that it is parked.
+///
+/// # Safety
+/// The argument is the one that was given with it, and valid until it returns; what it may do is said at
+/// [`super::Fiber::resume_native`], whose caller answers for both.
 pub type Then = unsafe fn(*const ());
 
 const STARTING: u32 = 0;
