@@ -326,32 +326,36 @@ mod tests {
         let runtime = Runtime::builder().cpus(Cpus::Count(1)).build().unwrap();
         let release = Arc::new(AtomicBool::new(false));
         let (released, (tell, told)) = (release.clone(), std::sync::mpsc::channel());
+        let has_fiber = |task: &crate::JoinHandle<()>| task.task().0.body.fiber().is_some();
         let stuck = runtime.spawn(prio(90), move || {
-            let early = task::spawn(prio(10), || unreachable!("it is given up"));
             let fiber = Fiber::carried().expect("a task");
             let state = fiber.task_node().entity().state();
-            assert_eq!(state.begin_wait(), Wait::Leave);
-            assert_eq!(state.wake(), Wake::Recorded);
-            leave_waiting(fiber, None);
-            let came = early.task().0.body.fiber().is_some();
-            assert!(
-                came || !fiber.shared().is_carried,
-                "it came, and was put back"
-            );
+            let mut early = Vec::new();
+            // A request that is under way makes it go the long way, on which nobody comes too early.
+            while !early.iter().any(has_fiber) {
+                early.push(task::spawn(prio(10), || unreachable!("it is given up")));
+                assert_eq!(state.begin_wait(), Wait::Leave);
+                assert_eq!(state.wake(), Wake::Recorded);
+                leave_waiting(fiber, None);
+                if !fiber.shared().is_carried {
+                    break; // always the long way
+                }
+            }
             tell.send(early).unwrap();
             while !released.load(Relaxed) {
                 std::thread::sleep(LOOK_AGAIN);
             }
         });
-        let early: crate::JoinHandle<()> = told.recv().unwrap();
-        let id = early.task().id();
+        let early: Vec<crate::JoinHandle<()>> = told.recv().unwrap();
         let report = runtime.shutdown(LOOK_AGAIN);
-        assert_eq!(
-            early.join().unwrap_err().to_string(),
-            crate::JoinError::Cancelled.to_string()
-        );
+        for early in early {
+            assert_eq!(
+                early.join().unwrap_err().to_string(),
+                crate::JoinError::Cancelled.to_string()
+            );
+        }
         let abandoned: Vec<u64> = report.abandoned.iter().map(|task| task.id).collect();
-        assert_eq!(abandoned, [stuck.task().id()], "not {id}, which has ended");
+        assert_eq!(abandoned, [stuck.task().id()], "only what has not ended");
         release.store(true, Relaxed);
         let _ = stuck.join();
     }
