@@ -197,13 +197,12 @@ fn a_waiting_task_wakes_where_it_may_run() {
             handle.task().state() != TaskState::Runnable
         });
         let changed = handle.task().set_affinity(&only(&runtime, to));
+        // One that sleeps may end before, or while the call is under way; one that is parked cannot.
+        let has_ended = handle.task().state() == TaskState::Done;
+        assert!(round % 4 >= 2 || changed.is_ok() && !has_ended, "{round}");
         handle.task().unpark();
         let at = handle.join().unwrap();
-        // One that slept may have ended before.
-        assert!(
-            at == to || changed == Err(ChangeError::Done),
-            "round {round}: on CPU {at}"
-        );
+        assert!(at == to || has_ended, "round {round}: on CPU {at}");
     }
 }
 
