@@ -98,7 +98,13 @@ impl Stream {
     ///
     /// What is fed now is judged with the next call: only then everything that led to it is here.
     pub fn feed(&mut self, events: impl IntoIterator<Item = Seen>) {
-        self.merge.add(events);
+        self.feed_read_at(0, events);
+    }
+
+    /// The same, if the reading of the first ring began at `begun_ns`, by any CPU's clock: what was recorded
+    /// before is here, so that less is open.
+    pub fn feed_read_at(&mut self, begun_ns: u64, events: impl IntoIterator<Item = Seen>) {
+        self.merge.add(begun_ns, events);
         self.judge();
     }
 
