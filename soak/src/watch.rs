@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use corelane::{Event, EventKind, Runtime};
 use corelane_sim::stream::{Seen, Stream, What};
 
-use corelane_os::clock;
 use crate::cast::Cast;
+use corelane_os::clock;
 
 /// By how much the clocks of CPUs may differ.
 const SKEW_NS: u64 = 1_000;
@@ -66,8 +66,7 @@ impl Watch {
         self.keep(&events);
         if is_whole {
             self.was_holed = false;
-            self.stream
-                .feed_read_at(begun_ns, events.iter().map(seen));
+            self.stream.feed_read_at(begun_ns, events.iter().map(seen));
         } else if !core::mem::replace(&mut self.was_holed, true) {
             self.stream.hole();
         }

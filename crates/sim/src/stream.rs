@@ -117,6 +117,7 @@ impl Stream {
     /// Events may be missing before the next ones: forgets what was known.
     pub fn hole(&mut self) {
         self.merge.clear();
+        self.lives.cut();
         self.was_cut = true;
         self.restart();
     }
@@ -167,7 +168,7 @@ impl Stream {
     /// is not at rest; where nothing happens any more, it was lost.
     pub fn on_its_way(&self) -> Option<String> {
         use life::Place::{Away, Flying, Starved};
-        if !self.is_complete() || !self.merge.is_empty() {
+        if !self.lives.knows_all() || !self.merge.is_empty() {
             return None;
         }
         let mut lives = self.lives.iter();
@@ -177,7 +178,7 @@ impl Stream {
     }
 
     fn truth(&self) -> Option<Truth<'_>> {
-        if !self.is_complete() || !self.merge.is_empty() {
+        if !self.lives.knows_all() || !self.merge.is_empty() {
             return None;
         }
         let mut truth = Truth::new(self.lives.cpus());
@@ -238,7 +239,8 @@ impl Stream {
 
     fn follow(&mut self, seen: &Seen) {
         if let Verdict::Breaks(why) = self.lives.verdict(seen) {
-            return self.misled(format!("life cycle: {seen:?}: {why}"));
+            self.misled(format!("life cycle: {seen:?}: {why}"));
+            return self.lives.miss(seen.task);
         }
         let is_guess = self.merge.is_in_doubt();
         self.tally.guessed += u64::from(is_guess);
