@@ -123,13 +123,16 @@ fn handed_on(rounds: u64) -> Vec<(Seen, bool)> {
 fn a_task_that_is_handed_on_within_a_microsecond_is_no_guess() {
     let (mut stream, mut late) = (Stream::new(2, 1_000), Vec::new());
     for (index, round) in handed_on(200).chunks(7).enumerate() {
-        let split = round.iter().copied().partition(|(_, is_missed)| *is_missed);
-        let (missed, read): (Vec<(Seen, bool)>, Vec<(Seen, bool)>) = split;
+        let only = |missed: bool| {
+            let some = round
+                .iter()
+                .filter(move |(_, is_missed)| *is_missed == missed);
+            some.map(|(seen, _)| *seen)
+        };
         let begun_ns = 1_000_000 + index as u64 * 20_000;
-        let batch = late.drain(..).chain(read.into_iter().map(|(seen, _)| seen));
-        let batch: Vec<Seen> = batch.collect();
+        let batch: Vec<Seen> = late.drain(..).chain(only(false)).collect();
         stream.feed_read_at(begun_ns, batch);
-        late = missed.into_iter().map(|(seen, _)| seen).collect();
+        late = only(true).collect();
     }
     stream.feed_read_at(u64::MAX, late);
     stream.finish();
