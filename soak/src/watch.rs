@@ -10,6 +10,7 @@ use corelane::{Event, EventKind, Runtime};
 use corelane_sim::stream::{Seen, Stream, What};
 
 use crate::cast::Cast;
+use corelane_os::clock;
 
 /// By how much the clocks of CPUs may differ.
 const SKEW_NS: u64 = 1_000;
@@ -53,6 +54,7 @@ impl Watch {
     /// Takes and judges what has happened since the last call; says whether anything has.
     pub(crate) fn look(&mut self, runtime: &Runtime, cast: &Cast) -> bool {
         let before = runtime.stats().events_dropped;
+        let begun_ns = clock::now_ns();
         let events = runtime.events();
         let after = runtime.stats().events_dropped;
         for note in cast.take_notes() {
@@ -64,7 +66,7 @@ impl Watch {
         self.keep(&events);
         if is_whole {
             self.was_holed = false;
-            self.stream.feed(events.iter().map(seen));
+            self.stream.feed_read_at(begun_ns, events.iter().map(seen));
         } else if !core::mem::replace(&mut self.was_holed, true) {
             self.stream.hole();
         }

@@ -98,7 +98,13 @@ impl Stream {
     ///
     /// What is fed now is judged with the next call: only then everything that led to it is here.
     pub fn feed(&mut self, events: impl IntoIterator<Item = Seen>) {
-        self.merge.add(events);
+        self.feed_read_at(0, events);
+    }
+
+    /// The same, if the reading of the first ring began at `begun_ns`, by any CPU's clock: what was recorded
+    /// before is here, so that less is open.
+    pub fn feed_read_at(&mut self, begun_ns: u64, events: impl IntoIterator<Item = Seen>) {
+        self.merge.add(begun_ns, events);
         self.judge();
     }
 
@@ -111,6 +117,7 @@ impl Stream {
     /// Events may be missing before the next ones: forgets what was known.
     pub fn hole(&mut self) {
         self.merge.clear();
+        self.lives.cut();
         self.was_cut = true;
         self.restart();
     }
@@ -161,7 +168,7 @@ impl Stream {
     /// is not at rest; where nothing happens any more, it was lost.
     pub fn on_its_way(&self) -> Option<String> {
         use life::Place::{Away, Flying, Starved};
-        if !self.is_complete() || !self.merge.is_empty() {
+        if !self.lives.knows_all() || !self.merge.is_empty() {
             return None;
         }
         let mut lives = self.lives.iter();
@@ -171,7 +178,7 @@ impl Stream {
     }
 
     fn truth(&self) -> Option<Truth<'_>> {
-        if !self.is_complete() || !self.merge.is_empty() {
+        if !self.lives.knows_all() || !self.merge.is_empty() {
             return None;
         }
         let mut truth = Truth::new(self.lives.cpus());
@@ -232,7 +239,8 @@ impl Stream {
 
     fn follow(&mut self, seen: &Seen) {
         if let Verdict::Breaks(why) = self.lives.verdict(seen) {
-            return self.misled(format!("life cycle: {seen:?}: {why}"));
+            self.misled(format!("life cycle: {seen:?}: {why}"));
+            return self.lives.miss(seen.task);
         }
         let is_guess = self.merge.is_in_doubt();
         self.tally.guessed += u64::from(is_guess);

@@ -423,30 +423,6 @@ fn a_task_that_never_arrives_is_no_rest_and_is_named() {
 }
 
 #[test]
-fn what_is_followed_under_an_open_guess_is_counted_apart() {
-    // Two CPUs say within a microsecond that they woke task 1: either may have been first.
-    let mut record = script(&[
-        (0, 1, wake(50)),
-        (0, 1, switch(50)),
-        (0, 1, What::Block),
-        (0, 1, wake(50)),
-        (0, 1, switch(50)),
-        (0, 1, What::Block),
-        (1, 1, wake(50)),
-        (1, 1, switch(50)),
-    ]);
-    for (index, seen) in record.iter_mut().enumerate().skip(3) {
-        seen.at_ns = 4_000_000 + index as u64;
-    }
-    let mut stream = Stream::new(2, 1_000);
-    stream.feed(record);
-    stream.finish();
-    let tally = stream.tally();
-    assert_eq!((tally.events, tally.violations), (8, 0), "{tally:?}");
-    assert!(tally.doubts > 0 && tally.guessed >= 5, "{tally:?}");
-}
-
-#[test]
 fn a_hole_costs_no_false_alarm_and_a_fault_after_it_is_caught() {
     for hole in 0..record().len() {
         for is_broken in [false, true] {

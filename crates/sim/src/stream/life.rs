@@ -13,7 +13,7 @@
 //! recorded before, and anything else is an error at once. The other arrows begin at something that
 //! another CPU may have recorded: such an event may have to wait for its turn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::merge::Ready;
 use super::{Seen, What};
@@ -102,6 +102,10 @@ pub(super) struct Lives {
     last_ns: Vec<u64>,
     /// Nothing was forgotten: a task that is not known does not exist yet.
     is_complete: bool,
+    /// The tasks that were forgotten and have not been seen since.
+    missing: HashSet<u64>,
+    /// Events were lost, and with them perhaps the beginning or the end of a task.
+    was_cut: bool,
     skew_ns: u64,
 }
 
@@ -115,6 +119,8 @@ impl Lives {
             filings: 0,
             last_ns: vec![0; cpus],
             is_complete: true,
+            missing: HashSet::new(),
+            was_cut: false,
             skew_ns,
         }
     }
@@ -125,6 +131,24 @@ impl Lives {
 
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
+    }
+
+    /// Whether every task is known that has begun and not ended. So it is again some time after a guess that
+    /// did not work out, but not after a hole.
+    pub(super) fn knows_all(&self) -> bool {
+        self.missing.is_empty() && !self.was_cut
+    }
+
+    /// The record has a hole.
+    pub(super) fn cut(&mut self) {
+        self.was_cut = true;
+    }
+
+    /// An event of `task` was not followed.
+    pub(super) fn miss(&mut self, task: u64) {
+        if task != 0 && !self.ended.has(task) {
+            self.missing.insert(task);
+        }
     }
 
     pub(super) fn live(&self) -> usize {
@@ -165,7 +189,8 @@ impl Lives {
 
     /// Forgets all but who has ended.
     pub(super) fn forget(&mut self) {
-        self.lives.clear();
+        self.missing
+            .extend(self.lives.drain().map(|(task, _)| task));
         self.seats.fill(Seat::Unknown);
         self.queues.iter_mut().for_each(Vec::clear);
         self.is_complete = false;
@@ -292,6 +317,9 @@ impl Lives {
 
     fn take(&mut self, seen: &Seen) {
         let (task, cpu) = (seen.task, seen.cpu);
+        if seen.what != What::Timer {
+            self.missing.remove(&task);
+        }
         match seen.what {
             What::Idle => self.seats[cpu] = Seat::Free,
             What::Timer => self.expire(task, cpu),

@@ -10,11 +10,16 @@
 //! to it. But that had been written by then, so the *next* reading has it. An event is therefore owed an
 //! explanation once one more batch has come.
 //!
+//! Unless the clocks show more: an event happens after what led to it was written. So if it is stamped
+//! before a reading began, all that led to it is in that reading or an earlier one.
+//!
 //! One case remains: a task that waits is woken on CPU 0 and later on CPU 1, and both events lie here. Then
-//! the earlier goes first. If they are closer together than the clocks agree, either could be. Then the
-//! time decides all the same, and until everything of that batch has found its place nothing is concluded
-//! from an order that does not work out; where that task then is, unless it runs or is queued, counts as
-//! not known.
+//! the earlier goes first. If they are closer together than the clocks agree, either could be, but only
+//! if the task has left again in time the CPU that is taken to be first. That is rare, whereas pairs of which
+//! only one can be first are not: a task that is woken on CPU 0 and belongs on CPU 1 is sent there by one and
+//! queued by the other, within a microsecond. If both can be, the time decides all the same, and until
+//! everything of that batch has found its place nothing is concluded from an order that does not work out;
+//! where that task then is, unless it runs or is queued, counts as not known.
 
 use std::collections::VecDeque;
 
@@ -29,6 +34,8 @@ pub(super) struct Merge {
     fresh: usize,
     /// The last batch that an open choice may have disordered.
     doubt: Option<u64>,
+    /// When the reading of the last batch began; 0 if nobody said.
+    begun_ns: u64,
     skew_ns: u64,
 }
 
@@ -58,12 +65,15 @@ impl Merge {
             due: 0,
             fresh: 0,
             doubt: None,
+            begun_ns: 0,
             skew_ns,
         }
     }
 
-    pub(super) fn add(&mut self, events: impl IntoIterator<Item = Seen>) {
+    /// A reading that began at `begun_ns`.
+    pub(super) fn add(&mut self, begun_ns: u64, events: impl IntoIterator<Item = Seen>) {
         self.batch += 1;
+        self.begun_ns = begun_ns;
         self.due += self.fresh;
         self.fresh = 0;
         for seen in events {
@@ -89,23 +99,23 @@ impl Merge {
         self.due + self.fresh == 0
     }
 
-    /// Takes the earliest first event of a CPU that can be next. Of those that could as well stand elsewhere
-    /// one that is due comes first: what led to a later one may not be here yet.
+    /// Takes the earliest first event of a CPU that can be next. One whose place is certain comes before one
+    /// whose place is open: that may be what settles it. Of the open ones, one that is due comes first: what
+    /// led to a later one may not be here yet.
     pub(super) fn next(&mut self, readiness: impl Fn(&Seen) -> Ready) -> Option<Taken> {
         let heads = self.rings.iter().filter_map(VecDeque::front);
         let ready = heads.filter_map(|(batch, seen)| {
-            let ready = match readiness(seen) {
-                Ready::Anywhere if self.is_preceded(seen) => Ready::NotYet,
-                ready => ready,
+            let is_fresh = *batch == self.batch && !self.is_settled(seen);
+            let (is_open, is_risky) = match readiness(seen) {
+                Ready::NotYet => return None,
+                Ready::Here => (false, self.is_in_doubt()),
+                Ready::Anywhere if self.is_preceded(seen) => return None,
+                Ready::Anywhere => (is_fresh || self.has_rival(seen), true),
             };
-            let is_risky = ready == Ready::Anywhere || self.is_in_doubt();
-            let is_early = is_risky && *batch == self.batch;
-            (ready != Ready::NotYet).then_some((is_early, seen.at_ns, seen.cpu, ready))
+            Some((is_open, is_fresh && is_risky, seen.at_ns, seen.cpu))
         });
-        let (_, _, cpu, ready) = ready.min_by_key(|(early, at_ns, ..)| (*early, *at_ns))?;
+        let (is_open, _, _, cpu) = ready.min()?;
         let (batch, seen) = self.rings[cpu].pop_front()?;
-        let is_open = ready == Ready::Anywhere
-            && (self.has_rival(&seen) || batch == self.batch && !self.is_within_due(&seen));
         self.count_off(batch);
         // A guess may have let it come before something that is not here yet.
         self.doubt = self.doubt.map(|doubt| doubt.max(batch));
@@ -143,19 +153,24 @@ impl Merge {
         others.any(|other| other.at_ns + self.skew_ns < seen.at_ns)
     }
 
-    /// Whether another event of the same task may have been before.
+    /// Whether the same task may have left another CPU before, by an event that is still unread. An arrival
+    /// there that nothing follows in time cannot have been first: the task would be there still.
     fn has_rival(&self, seen: &Seen) -> bool {
         let until_ns = seen.at_ns.saturating_add(self.skew_ns);
-        self.others(seen, until_ns).next().is_some()
+        let mut others = self.others(seen, until_ns);
+        others.any(|other| other.what.leaves_cpu())
     }
 
-    /// Whether something that is due was certainly later: then all that led to `seen` is here.
-    fn is_within_due(&self, seen: &Seen) -> bool {
-        self.rings.iter().any(|ring| {
+    /// Whether all that led to `seen` is here: the last reading began certainly later, or what is due
+    /// was recorded certainly later.
+    fn is_settled(&self, seen: &Seen) -> bool {
+        let after_ns = seen.at_ns + self.skew_ns;
+        let is_later = |ring: &VecDeque<(u64, Seen)>| {
             let due = ring.partition_point(|(batch, _)| *batch < self.batch);
             let last = due.checked_sub(1).and_then(|last| ring.get(last));
-            last.is_some_and(|(_, last)| seen.at_ns + self.skew_ns < last.at_ns)
-        })
+            last.is_some_and(|(_, last)| after_ns < last.at_ns)
+        };
+        after_ns < self.begun_ns || self.rings.iter().any(is_later)
     }
 
     /// Ends the doubt if all that was here when it arose has found its place; says whether it did.

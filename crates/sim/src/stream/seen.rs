@@ -42,6 +42,14 @@ pub enum What {
     Idle,
 }
 
+impl What {
+    /// Whether another CPU may have the task next.
+    pub(super) fn leaves_cpu(self) -> bool {
+        use What::{Block, Depart, Migrate, NoFiber};
+        matches!(self, Block | Depart | NoFiber | Migrate { .. })
+    }
+}
+
 /// An event of one CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seen {
