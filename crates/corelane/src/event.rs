@@ -118,10 +118,14 @@ impl EventRing {
     }
 
     /// Writes an event. The caller holds the CPU's runqueue lock.
+    ///
+    /// It is stamped after what it tells was read: whatever changed that value later began after the stamp, or is
+    /// seen to overlap it.
     #[inline]
     pub(crate) fn push(&self, kind: impl FnOnce() -> EventKind) {
         if !self.cells.is_empty() {
-            self.write(clock::now_ns(), kind());
+            let kind = kind();
+            self.write(clock::now_ns(), kind);
         }
     }
 
@@ -200,6 +204,22 @@ fn decode(cpu: CpuId, [at_ns, task, code]: Words) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_stamped_after_what_it_tells_was_read() {
+        let ring = EventRing::new(1);
+        ring.push(|| {
+            let task = clock::now_ns();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            EventKind::Block { task }
+        });
+        let mut events = Vec::new();
+        ring.drain(CpuId::new(0), &mut events);
+        let EventKind::Block { task } = events[0].kind else {
+            panic!("{events:?}")
+        };
+        assert!(task + 1_000_000 <= events[0].at_ns);
+    }
 
     #[test]
     fn a_ring_is_lossless_up_to_its_size_and_counts_what_it_drops() {
