@@ -286,8 +286,8 @@ impl Entity {
         self.held.store(held, Relaxed); // Relaxed: only the task itself writes it.
     }
 
-    /// One more guard. Only the running task itself calls this: a load and a store, no locked
-    /// instruction.
+    /// One more guard, for a scheduler that counts here: the simulator and the tests. The runtime counts in a word
+    /// of the fiber and files the number ([`Entity::set_held`]). Only the running task itself calls this.
     ///
     /// # Panics
     /// After 2^32 - 1 nested guards.
